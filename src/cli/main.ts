@@ -1,0 +1,23 @@
+import type { Command } from 'commander';
+import { describeError } from '../errors/flatnet-error.ts';
+
+/** Sub-commands, loaded only when called: the agent must not pay for the lab, nor the other way round. */
+const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command: () => Command }> }> = {};
+
+async function main(): Promise<void> {
+  const { Command } = await import('commander');
+  const program = new Command('flatnet')
+    .description('The network of a Kubernetes cluster: pod network, CNI plugin, service proxy, cluster DNS.')
+    .enablePositionalOptions();
+  const wanted = process.argv[2] ?? '';
+  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+    if (name === wanted) program.addCommand((await load()).command());
+    else program.command(name).summary(summary).description(summary);
+  }
+  await program.parseAsync();
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`error: ${describeError(error)}\n`);
+  process.exitCode = 1;
+});
