@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# `npm test`: everything, as CI runs it. Ends with the line `N passed, N failed, N skipped`.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh test || exit 1
+bash scripts/check.sh static || { echo '0 passed, 1 failed'; exit 1; }
+exec npx vitest run --reporter=default --reporter=./scripts/summary-reporter.mjs "$@"
