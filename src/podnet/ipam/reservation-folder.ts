@@ -1,0 +1,185 @@
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { Ip } from '../../net/ip.ts';
+import { formatOwner, parseOwner, type Owner } from './reservation.ts';
+
+const LAST_RESERVED_PREFIX = 'last_reserved_ip.';
+const TEMPORARY_PREFIX = '.flatnet-';
+
+/** One file of the folder as found: without owner when a crash left it empty. */
+export interface FoundReservation {
+  readonly ip: Ip;
+  readonly owner: Owner | undefined;
+}
+
+/**
+ * The folder `/var/lib/cni/networks/<net>/` in host-local's layout: a file per reserved address, named like it
+ * (IPv6 in canonical text), holding `containerID\r\nifname`; `last_reserved_ip.<rangeIdx>`; `lock`.
+ *
+ * Every call is synchronous, so none sees another half done. Exclusion against other processes is the file system's
+ * own: link(2) fails where the name exists. No fsync: what a power cut can lose is the reservation of a pod that the
+ * same power cut ended.
+ */
+export class ReservationFolder {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Opens the folder, made if missing. Throws IPAM_IO naming it. */
+  static open(path: string): ReservationFolder {
+    const folder = new ReservationFolder(path);
+    folder.#io('open', path, () => {
+      mkdirSync(path, { recursive: true, mode: 0o755 });
+      // host-local takes flock(2) on this file; made here so that the layout is complete for it.
+      writeFileSync(join(path, 'lock'), '', { flag: 'a', mode: 0o600 });
+      for (const name of readdirSync(path)) {
+        if (name.startsWith(TEMPORARY_PREFIX)) unlinkSync(join(path, name));
+      }
+    });
+    return folder;
+  }
+
+  list(): FoundReservation[] {
+    return this.#io('read', this.path, () => {
+      const found: FoundReservation[] = [];
+      for (const name of readdirSync(this.path)) {
+        const ip = Ip.tryParse(name);
+        if (ip !== undefined)
+          found.push({ ip, owner: parseOwner(readFileSync(join(this.path, name), 'utf8')) });
+      }
+      return found;
+    });
+  }
+
+  /** Owner of one address as the disk says now; undefined when it is free or its file is empty. */
+  ownerOf(ip: Ip): Owner | undefined {
+    try {
+      return parseOwner(readFileSync(this.#file(ip), 'utf8'));
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined;
+      throw ioError('read', this.#file(ip), error);
+    }
+  }
+
+  /** Milliseconds since the reservation was written; undefined when it is gone. */
+  ageMs(ip: Ip, now: number): number | undefined {
+    const stat = statSync(this.#file(ip), { throwIfNoEntry: false });
+    return stat === undefined ? undefined : now - stat.mtimeMs;
+  }
+
+  /**
+   * Reserves `ip`; false when somebody holds it already. The file appears under its name complete or not at all:
+   * written under another name first, then linked. Throws IPAM_IO (full disk, read-only) and leaves nothing behind.
+   */
+  reserve(ip: Ip, owner: Owner): boolean {
+    const temporary = join(this.path, `${TEMPORARY_PREFIX}${process.pid}`);
+    const content = formatOwner(owner);
+    try {
+      writeFileSync(temporary, content, { mode: 0o600 });
+      linkSync(temporary, this.#file(ip));
+      return true;
+    } catch (error) {
+      if (isErrno(error, 'EEXIST')) return false;
+      throw ioError('write', this.#file(ip), error);
+    } finally {
+      removeFile(temporary);
+    }
+  }
+
+  /** Frees `ip`; true also when it was free. Throws IPAM_IO. */
+  release(ip: Ip): void {
+    this.#io('remove', this.#file(ip), () => {
+      removeFile(this.#file(ip));
+    });
+  }
+
+  /** Where the round-robin of a range stands; undefined when never used or not readable as an address. */
+  lastReserved(rangeIndex: number): Ip | undefined {
+    try {
+      return Ip.tryParse(readFileSync(this.#lastFile(rangeIndex), 'utf8').trim());
+    } catch {
+      // Losing it costs nothing but the order in which addresses are handed out.
+      return undefined;
+    }
+  }
+
+  writeLastReserved(rangeIndex: number, ip: Ip): void {
+    const file = this.#lastFile(rangeIndex);
+    const temporary = join(this.path, `${TEMPORARY_PREFIX}last-${process.pid}`);
+    this.#io('write', file, () => {
+      try {
+        writeFileSync(temporary, ip.toString(), { mode: 0o600 });
+        renameSync(temporary, file);
+      } catch (error) {
+        removeFile(temporary);
+        throw error;
+      }
+    });
+  }
+
+  #file(ip: Ip): string {
+    return join(this.path, ip.toString());
+  }
+
+  #lastFile(rangeIndex: number): string {
+    return join(this.path, `${LAST_RESERVED_PREFIX}${rangeIndex}`);
+  }
+
+  #io<T>(verb: string, file: string, action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      throw ioError(verb, file, error);
+    }
+  }
+}
+
+function removeFile(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+}
+
+const isErrno = (error: unknown, code: string): boolean => errnoOf(error) === code;
+
+function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free space or inodes on it, then the runtime tries again by itself',
+  EDQUOT: 'the disk quota is used up: raise it or free space',
+  EROFS: 'the file system is read-only: remount it writable, or mount the folder into the agent writable',
+  EACCES: 'the agent must run as root and the folder must be readable and writable for it',
+  EPERM: 'the agent must run as root and the folder must not be immutable',
+  ENOTDIR: 'a file stands where the folder should be: remove it',
+};
+
+function ioError(verb: string, file: string, error: unknown): FlatnetError {
+  if (error instanceof FlatnetError) return error;
+  const errno = errnoOf(error);
+  const hint = errno === undefined ? undefined : HINTS[errno];
+  return new FlatnetError(
+    `cannot ${verb} ${file}: ${error instanceof Error ? error.message : String(error)}`,
+    {
+      code: 'IPAM_IO',
+      retryable: errno === 'ENOSPC' || errno === 'EDQUOT' || errno === 'EMFILE' || errno === 'ENFILE',
+      cause: error,
+      ...(hint === undefined ? {} : { hint }),
+    },
+  );
+}
