@@ -51,6 +51,8 @@ export interface RetryOptions extends BackoffOptions {
   readonly attempts?: number;
   readonly shouldRetry?: (error: unknown) => boolean;
   readonly onRetry?: (error: unknown, delayMs: number) => void;
+  /** A wait that the error itself prescribes (the header Retry-After), in place of the back-off's. */
+  readonly prescribedDelayMs?: (error: unknown) => number | undefined;
 }
 
 /** Calls `action` until it succeeds, the error is not to be retried, tries run out or the signal aborts. */
@@ -62,7 +64,7 @@ export async function retry<T>(action: () => Promise<T>, options: RetryOptions =
     } catch (error) {
       const spent = options.attempts !== undefined && attempt >= options.attempts;
       if (spent || isAborted(options.signal) || options.shouldRetry?.(error) === false) throw error;
-      const delayMs = backoff.next();
+      const delayMs = options.prescribedDelayMs?.(error) ?? backoff.next();
       options.onRetry?.(error, delayMs);
       await sleep(delayMs, options.signal);
       if (isAborted(options.signal)) throw error;

@@ -1,0 +1,280 @@
+import type { DeleteOptions, ListMeta } from 'kubernetes-types/meta/v1.js';
+import type { ClusterAccess } from './access.ts';
+import { hasStatus } from './api-error.ts';
+import type { KubeObject, ObjectRef } from './kube-object.ts';
+import { refOf } from './kube-object.ts';
+import { PATCH_CONTENT_TYPES, type Patch } from './patch.ts';
+import { apiVersionOf, type ResourceType } from './resource-type.ts';
+import { Transport } from './transport.ts';
+import { readWatch, type WatchEvent } from './watch.ts';
+
+export interface RequestOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface WriteOptions extends RequestOptions {
+  /** `status`, `scale` … */
+  readonly subresource?: string | undefined;
+  readonly fieldManager?: string | undefined;
+}
+
+export interface SelectOptions extends RequestOptions {
+  /** All namespaces when absent. */
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+}
+
+export interface WatchOptions extends SelectOptions {
+  readonly resourceVersion?: string | undefined;
+  /** The server ends the watch after so many seconds. */
+  readonly timeoutSeconds?: number | undefined;
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+export interface ListResult<T> {
+  readonly items: T[];
+  /** Where a watch goes on from. */
+  readonly resourceVersion: string;
+}
+
+interface ListPage<T> {
+  metadata?: ListMeta;
+  items?: T[] | null;
+}
+
+const PAGE_SIZE = 500;
+
+/** The Kubernetes API, typed. Refusals are thrown as ApiError, everything else as FlatnetError. */
+export class ApiClient {
+  /** Where objects go that name no namespace. */
+  readonly namespace: string;
+  readonly #transport: Transport;
+
+  constructor(access: ClusterAccess, userAgent = 'flatnet') {
+    this.namespace = access.namespace;
+    this.#transport = new Transport(access, userAgent);
+  }
+
+  async get<T extends KubeObject>(
+    type: ResourceType<T>,
+    ref: ObjectRef,
+    options: RequestOptions & { readonly subresource?: string } = {},
+  ): Promise<T> {
+    return this.#transport.sendJson<T>({
+      method: 'GET',
+      path: this.#path(type, ref, options.subresource),
+      doing: `cannot get ${nameOf(type, ref)}`,
+      signal: options.signal,
+    });
+  }
+
+  async list<T extends KubeObject>(
+    type: ResourceType<T>,
+    options: SelectOptions = {},
+  ): Promise<ListResult<T>> {
+    return this.listProjected(type, options, (object) => object);
+  }
+
+  /** As `list`, page by page, keeping of each object only what `project` returns. */
+  async listProjected<T extends KubeObject, P>(
+    type: ResourceType<T>,
+    options: SelectOptions,
+    project: (object: T) => P,
+  ): Promise<ListResult<P>> {
+    try {
+      return await this.#listPages(type, options, project, PAGE_SIZE);
+    } catch (error) {
+      // The continuation expired between two pages (compaction): all at once is what is left.
+      if (!hasStatus(error, 410)) throw error;
+      return this.#listPages(type, options, project, undefined);
+    }
+  }
+
+  async create<T extends KubeObject>(
+    type: ResourceType<T>,
+    object: T,
+    options: WriteOptions = {},
+  ): Promise<T> {
+    const ref = refOf(object);
+    return this.#transport.sendJson<T>({
+      method: 'POST',
+      path: this.#collectionPath(type, this.#namespaceFor(type, ref)) + query(writeQuery(options)),
+      doing: `cannot create ${nameOf(type, ref)}`,
+      body: typed(type, object),
+      signal: options.signal,
+    });
+  }
+
+  /** POST to a subresource: `binding` of a pod, `token` of a service account. */
+  async createSubresource<R extends KubeObject>(
+    type: ResourceType,
+    ref: ObjectRef,
+    subresource: string,
+    body: KubeObject,
+    options: RequestOptions = {},
+  ): Promise<R> {
+    return this.#transport.sendJson<R>({
+      method: 'POST',
+      path: this.#path(type, ref, subresource),
+      doing: `cannot create the ${subresource} of ${nameOf(type, ref)}`,
+      body,
+      signal: options.signal,
+    });
+  }
+
+  /** Replaces the whole object; 409 when its resourceVersion is not the server's. */
+  async replace<T extends KubeObject>(
+    type: ResourceType<T>,
+    object: T,
+    options: WriteOptions = {},
+  ): Promise<T> {
+    const ref = refOf(object);
+    return this.#transport.sendJson<T>({
+      method: 'PUT',
+      path: this.#path(type, ref, options.subresource) + query(writeQuery(options)),
+      doing: `cannot update ${nameOf(type, ref, options.subresource)}`,
+      body: typed(type, object),
+      signal: options.signal,
+    });
+  }
+
+  async patch<T extends KubeObject>(
+    type: ResourceType<T>,
+    ref: ObjectRef,
+    patch: Patch,
+    options: WriteOptions = {},
+  ): Promise<T> {
+    const apply =
+      patch.type === 'apply' ? { fieldManager: patch.fieldManager, force: patch.force ?? false } : {};
+    return this.#transport.sendJson<T>({
+      method: 'PATCH',
+      path: this.#path(type, ref, options.subresource) + query({ ...writeQuery(options), ...apply }),
+      doing: `cannot patch ${nameOf(type, ref, options.subresource)}`,
+      body: patch.type === 'apply' ? typed(type, patch.body) : patch.body,
+      contentType: PATCH_CONTENT_TYPES[patch.type],
+      signal: options.signal,
+    });
+  }
+
+  /** Asks for deletion; finalizers or a grace period may keep the object for a while. */
+  async delete(
+    type: ResourceType,
+    ref: ObjectRef,
+    options: RequestOptions & Omit<DeleteOptions, 'apiVersion' | 'kind'> = {},
+  ): Promise<void> {
+    const { signal, ...rest } = options;
+    await this.#transport.sendJson<unknown>({
+      method: 'DELETE',
+      path: this.#path(type, ref),
+      doing: `cannot delete ${nameOf(type, ref)}`,
+      body: { apiVersion: 'v1', kind: 'DeleteOptions', ...rest },
+      signal,
+    });
+  }
+
+  /**
+   * What happens from `resourceVersion` on, bookmarks included. Ends when the server ends it; throws when the
+   * connection breaks, falls silent or the server no longer knows the version (410).
+   */
+  async *watch<T extends KubeObject>(
+    type: ResourceType<T>,
+    options: WatchOptions = {},
+  ): AsyncGenerator<WatchEvent<T>> {
+    const doing = `cannot watch ${type.plural}`;
+    const response = await this.#transport.send({
+      method: 'GET',
+      path:
+        this.#collectionPath(type, options.namespace) +
+        query({
+          ...selectQuery(options),
+          watch: true,
+          allowWatchBookmarks: true,
+          resourceVersion: options.resourceVersion,
+          timeoutSeconds: options.timeoutSeconds,
+        }),
+      doing,
+      signal: options.signal,
+      idleTimeoutMs: options.idleTimeoutMs,
+    });
+    yield* readWatch<T>(doing, response.body);
+  }
+
+  /** Drops all connections; watches end with an error. */
+  async close(): Promise<void> {
+    await this.#transport.close();
+  }
+
+  async #listPages<T extends KubeObject, P>(
+    type: ResourceType<T>,
+    options: SelectOptions,
+    project: (object: T) => P,
+    limit: number | undefined,
+  ): Promise<ListResult<P>> {
+    const items: P[] = [];
+    let continuation: string | undefined;
+    let resourceVersion = '';
+    do {
+      const page = await this.#transport.sendJson<ListPage<T>>({
+        method: 'GET',
+        path:
+          this.#collectionPath(type, options.namespace) +
+          query({ ...selectQuery(options), limit, continue: continuation }),
+        doing: `cannot list ${type.plural}`,
+        signal: options.signal,
+      });
+      for (const item of page.items ?? []) items.push(project(typed(type, item)));
+      resourceVersion = page.metadata?.resourceVersion ?? '';
+      continuation = page.metadata?.continue;
+    } while (continuation !== undefined && continuation !== '');
+    return { items, resourceVersion };
+  }
+
+  #namespaceFor(type: ResourceType, ref: ObjectRef): string | undefined {
+    return type.namespaced ? (ref.namespace ?? this.namespace) : undefined;
+  }
+
+  #collectionPath(type: ResourceType, namespace: string | undefined): string {
+    const root = type.group === '' ? `/api/${type.version}` : `/apis/${type.group}/${type.version}`;
+    const scope = type.namespaced && namespace !== undefined ? `/namespaces/${encode(namespace)}` : '';
+    return `${root}${scope}/${type.plural}`;
+  }
+
+  #path(type: ResourceType, ref: ObjectRef, subresource?: string): string {
+    const path = `${this.#collectionPath(type, this.#namespaceFor(type, ref))}/${encode(ref.name)}`;
+    return subresource === undefined ? path : `${path}/${subresource}`;
+  }
+}
+
+const encode = encodeURIComponent;
+
+/** Items of lists carry neither apiVersion nor kind; here every object does. */
+function typed<T extends KubeObject>(type: ResourceType, object: T): T {
+  object.apiVersion ??= apiVersionOf(type);
+  object.kind ??= type.kind;
+  return object;
+}
+
+function nameOf(type: ResourceType, ref: ObjectRef, subresource?: string): string {
+  const namespace = ref.namespace === undefined ? '' : `${ref.namespace}/`;
+  const of = subresource === undefined ? '' : `the ${subresource} of `;
+  return `${of}${type.kind} ${namespace}${ref.name}`;
+}
+
+type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+function query(parameters: Query): string {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) {
+    if (value !== undefined && value !== '') search.set(key, String(value));
+  }
+  return search.size === 0 ? '' : `?${search.toString()}`;
+}
+
+function selectQuery(options: SelectOptions): Query {
+  return { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector };
+}
+
+function writeQuery(options: WriteOptions): Query {
+  return { fieldManager: options.fieldManager };
+}

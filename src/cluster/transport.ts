@@ -1,0 +1,191 @@
+import type { Status } from 'kubernetes-types/meta/v1.js';
+import { errors, Pool, type Dispatcher } from 'undici';
+import { FlatnetError } from '../errors/flatnet-error.ts';
+import { retry } from '../timing/backoff.ts';
+import type { ClusterAccess, Credentials } from './access.ts';
+import { ApiError, hasStatus } from './api-error.ts';
+
+export interface TransportRequest {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Below the server's own path, with query. */
+  readonly path: string;
+  /** For error messages: `cannot list pods`. */
+  readonly doing: string;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Longest silence within the answer, milliseconds. */
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+const CONNECT_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+/** libuv then sends ten probes a second apart: a peer that vanished is noticed after 25 seconds of silence. */
+const KEEP_ALIVE_DELAY_MS = 15_000;
+const ATTEMPTS = 6;
+
+/** HTTP requests to one API server: connections, credentials and the retries the server asks for. */
+export class Transport {
+  readonly #access: ClusterAccess;
+  readonly #basePath: string;
+  readonly #userAgent: string;
+  #pool: { readonly pool: Pool; readonly certificate: string | undefined } | undefined;
+
+  constructor(access: ClusterAccess, userAgent: string) {
+    this.#access = access;
+    this.#basePath = new URL(access.server).pathname.replace(/\/$/, '');
+    this.#userAgent = userAgent;
+  }
+
+  /** Resolves to a successful response whose body the caller must consume. */
+  async send(request: TransportRequest): Promise<Dispatcher.ResponseData> {
+    return retry(() => this.#authenticated(request), {
+      attempts: ATTEMPTS,
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+      shouldRetry: (error) => isWorthRepeating(error, request.method),
+      prescribedDelayMs: (error) => (error instanceof ApiError ? error.retryAfterMs : undefined),
+    });
+  }
+
+  async sendJson<R>(request: TransportRequest): Promise<R> {
+    const response = await this.send(request);
+    let text = '';
+    try {
+      text = await response.body.text();
+      return JSON.parse(text) as R;
+    } catch (error) {
+      if (error instanceof SyntaxError) throw badJson(request.doing, text, error);
+      throw connectionError(request.doing, this.#access.server, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.pool.destroy();
+  }
+
+  async #authenticated(request: TransportRequest): Promise<Dispatcher.ResponseData> {
+    try {
+      return await this.#once(request, await this.#access.credentials(false));
+    } catch (error) {
+      if (!hasStatus(error, 401)) throw error;
+      return this.#once(request, await this.#access.credentials(true));
+    }
+  }
+
+  async #once(request: TransportRequest, credentials: Credentials): Promise<Dispatcher.ResponseData> {
+    let response: Dispatcher.ResponseData;
+    try {
+      response = await this.#poolFor(credentials).request({
+        method: request.method,
+        path: this.#basePath + request.path,
+        headers: this.#headers(request, credentials),
+        headersTimeout: REQUEST_TIMEOUT_MS,
+        bodyTimeout: request.idleTimeoutMs ?? REQUEST_TIMEOUT_MS,
+        ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+        ...(request.signal === undefined ? {} : { signal: request.signal }),
+      });
+    } catch (error) {
+      throw connectionError(request.doing, this.#access.server, error);
+    }
+    if (response.statusCode >= 200 && response.statusCode < 300) return response;
+    throw await refusal(request.doing, response);
+  }
+
+  #headers(request: TransportRequest, credentials: Credentials): Record<string, string> {
+    return {
+      accept: 'application/json',
+      'user-agent': this.#userAgent,
+      ...(credentials.authorization === undefined ? {} : { authorization: credentials.authorization }),
+      ...(request.body === undefined ? {} : { 'content-type': request.contentType ?? 'application/json' }),
+    };
+  }
+
+  /** Client certificates belong to connections, so new ones (an exec plugin's) need a new pool. */
+  #poolFor(credentials: Credentials): Pool {
+    if (this.#pool !== undefined && this.#pool.certificate === credentials.certificate)
+      return this.#pool.pool;
+    const old = this.#pool?.pool;
+    const pool = new Pool(new URL(this.#access.server).origin, {
+      connect: {
+        timeout: CONNECT_TIMEOUT_MS,
+        keepAlive: true,
+        keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS,
+        rejectUnauthorized: this.#access.insecureSkipTlsVerify !== true,
+        ...optional('ca', this.#access.certificateAuthority),
+        ...optional('cert', credentials.certificate),
+        ...optional('key', credentials.key),
+        ...optional('servername', this.#access.tlsServerName),
+      },
+    });
+    this.#pool = { pool, certificate: credentials.certificate };
+    // Requests under way, watches too, end on their own connections.
+    void old?.close();
+    return pool;
+  }
+}
+
+function optional<K extends string>(key: K, value: string | undefined): { [P in K]?: string } {
+  return value === undefined ? {} : ({ [key]: value } as { [P in K]?: string });
+}
+
+/** Any request that the server put off (429, 503 with Retry-After); reads whose connection broke. */
+function isWorthRepeating(error: unknown, method: string): boolean {
+  if (error instanceof ApiError) return error.retryable && error.retryAfterMs !== undefined;
+  return method === 'GET' && error instanceof FlatnetError && error.code === 'API_CONNECTION_LOST';
+}
+
+async function refusal(doing: string, response: Dispatcher.ResponseData): Promise<ApiError> {
+  const text = await response.body.text().catch(() => '');
+  const header = response.headers['retry-after'];
+  const seconds = typeof header === 'string' && /^\d+$/.test(header) ? Number(header) : undefined;
+  return new ApiError(
+    doing,
+    response.statusCode,
+    parseStatus(text),
+    seconds === undefined ? undefined : seconds * 1000,
+  );
+}
+
+function parseStatus(text: string): Partial<Status> {
+  try {
+    const parsed = JSON.parse(text) as unknown;
+    if (typeof parsed === 'object' && parsed !== null) return parsed;
+  } catch {
+    // A proxy's or load balancer's own words.
+  }
+  return text.trim() === '' ? {} : { message: text.trim().slice(0, 500) };
+}
+
+export function badJson(doing: string, text: string, cause: unknown): FlatnetError {
+  return new FlatnetError(
+    `${doing}: the server's answer is not JSON: ${JSON.stringify(text.slice(0, 100))}`,
+    {
+      code: 'API_BAD_JSON',
+      retryable: true,
+      hint: 'is the server address that of a Kubernetes API?',
+      cause,
+    },
+  );
+}
+
+/** Wraps what undici throws; an abort by the caller's own signal passes as it is. */
+export function connectionError(doing: string, server: string, error: unknown): unknown {
+  if (!(error instanceof Error) || error.name === 'AbortError' || error instanceof FlatnetError) return error;
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  if (error instanceof errors.SocketError || code === 'ECONNRESET' || code === 'EPIPE') {
+    return new FlatnetError(`${doing}: connection to ${server} lost: ${error.message}`, {
+      code: 'API_CONNECTION_LOST',
+      retryable: true,
+      cause: error,
+    });
+  }
+  const isCertificate = /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS/.test(code);
+  return new FlatnetError(`${doing}: cannot reach ${server}: ${error.message}`, {
+    code: isCertificate ? 'API_CERTIFICATE' : 'API_UNREACHABLE',
+    retryable: true,
+    hint: isCertificate
+      ? 'look at certificate-authority(-data) and tls-server-name of the cluster in the kubeconfig'
+      : 'is the API server running, and is its address reachable from here?',
+    cause: error,
+  });
+}
