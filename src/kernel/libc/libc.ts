@@ -1,0 +1,182 @@
+import { createRequire } from 'node:module';
+import type { LibraryHandle } from 'koffi';
+import { ERRNO, errnoError } from './errno.ts';
+
+// Numbers from <bits/socket.h>, <asm-generic/socket.h>, <sched.h>, <sys/mount.h>: the same on x86-64 and arm64.
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
+export const SO_REUSEPORT = 15;
+export const SO_RCVTIMEO = 20;
+export const SO_RCVBUF = 8;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const IPPROTO_IPV6 = 41;
+export const IPV6_V6ONLY = 26;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_TRUNC = 0x20;
+export const CLONE_NEWNET = 0x40000000;
+export const MS_BIND = 4096;
+export const MS_REC = 16384;
+export const MS_SHARED = 1 << 20;
+export const MNT_DETACH = 2;
+
+type Argument = number | string | Uint8Array | null;
+type Native = (...args: Argument[]) => number;
+
+interface Bound {
+  readonly errno: () => number;
+  readonly functions: Map<string, Native>;
+  readonly library: LibraryHandle;
+}
+
+const SIGNATURES = {
+  socket: 'int socket(int domain, int type, int protocol)',
+  bind: 'int bind(int fd, const void *address, uint32_t length)',
+  listen: 'int listen(int fd, int backlog)',
+  send: 'long send(int fd, const void *data, size_t length, int flags)',
+  recv: 'long recv(int fd, void *data, size_t length, int flags)',
+  setsockopt: 'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
+  getsockopt: 'int getsockopt(int fd, int level, int option, void *value, void *length)',
+  getsockname: 'int getsockname(int fd, void *address, void *length)',
+  socketpair: 'int socketpair(int domain, int type, int protocol, void *pair)',
+  close: 'int close(int fd)',
+  dup2: 'int dup2(int from, int to)',
+  setns: 'int setns(int fd, int type)',
+  unshare: 'int unshare(int flags)',
+  mount: 'int mount(const char *source, const char *target, const char *type, ulong flags, const void *data)',
+  umount2: 'int umount2(const char *target, int flags)',
+  ioctl: 'int ioctl(int fd, ulong request, void *argument)',
+} as const;
+
+type Call = keyof typeof SIGNATURES;
+
+let bound: Bound | undefined;
+
+function load(): Bound {
+  // Loaded on first use: commands that never touch the kernel do not pay for it.
+  if (bound === undefined) {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+    bound = { library: koffi.load(null), errno: () => koffi.errno(), functions: new Map() };
+  }
+  return bound;
+}
+
+function native(call: Call): Native {
+  const { library, functions } = load();
+  let found = functions.get(call);
+  if (found === undefined) {
+    found = library.func(SIGNATURES[call]) as Native;
+    functions.set(call, found);
+  }
+  return found;
+}
+
+/** Calls libc; -1 becomes a FlatnetError whose code is the errno's name. Interrupted calls are made again. */
+function call(name: Call, doing: string, ...args: Argument[]): number {
+  for (;;) {
+    const result = native(name)(...args);
+    if (result >= 0) return result;
+    const errno = load().errno();
+    if (errno !== ERRNO.EINTR) throw errnoError(doing, errno);
+  }
+}
+
+/** A new socket, close-on-exec, in the network namespace of the calling thread. */
+export function socket(domain: number, type: number, protocol: number): number {
+  return call('socket', `socket(${domain}, ${type}, ${protocol})`, domain, type | SOCK_CLOEXEC, protocol);
+}
+
+/** `address` is a complete sockaddr of the socket's family. */
+export function bind(fd: number, address: Uint8Array, doing = 'bind'): void {
+  call('bind', doing, fd, address, address.length);
+}
+
+export function listen(fd: number, backlog: number, doing = 'listen'): void {
+  call('listen', doing, fd, backlog);
+}
+
+export function send(fd: number, data: Uint8Array, flags = 0, doing = 'send'): number {
+  return call('send', doing, fd, data, data.length, flags);
+}
+
+/**
+ * Receives into `into`; returns the number of bytes, or undefined when nothing is there (EAGAIN). With MSG_TRUNC
+ * in `flags` the number is the datagram's whole length, which may exceed `into`.
+ */
+export function recv(fd: number, into: Uint8Array, flags = 0, doing = 'recv'): number | undefined {
+  for (;;) {
+    const result = native('recv')(fd, into, into.length, flags);
+    if (result >= 0) return result;
+    const errno = load().errno();
+    if (errno === ERRNO.EAGAIN) return undefined;
+    if (errno !== ERRNO.EINTR) throw errnoError(doing, errno);
+  }
+}
+
+/** Sets an option to a 32-bit number or to the given bytes. */
+export function setsockopt(fd: number, level: number, option: number, value: number | Uint8Array): void {
+  const bytes = typeof value === 'number' ? Buffer.from(Int32Array.of(value).buffer) : value;
+  call('setsockopt', `setsockopt(${level}, ${option})`, fd, level, option, bytes, bytes.length);
+}
+
+/** Reads a 32-bit option. */
+export function getsockopt(fd: number, level: number, option: number): number {
+  const value = Buffer.alloc(4);
+  const length = Buffer.from(Int32Array.of(4).buffer);
+  call('getsockopt', `getsockopt(${level}, ${option})`, fd, level, option, value, length);
+  return value.readInt32LE();
+}
+
+/** The address that the socket is bound to, as a raw sockaddr. */
+export function getsockname(fd: number): Buffer {
+  const address = Buffer.alloc(128);
+  const length = Buffer.from(Int32Array.of(address.length).buffer);
+  call('getsockname', 'getsockname', fd, address, length);
+  return address.subarray(0, length.readInt32LE());
+}
+
+export function socketpair(domain: number, type: number): [number, number] {
+  const pair = Buffer.alloc(8);
+  call('socketpair', 'socketpair', domain, type | SOCK_CLOEXEC, 0, pair);
+  return [pair.readInt32LE(0), pair.readInt32LE(4)];
+}
+
+export function close(fd: number): void {
+  // Linux frees the descriptor even when close reports EINTR: never call it twice.
+  native('close')(fd);
+}
+
+export function dup2(from: number, to: number): void {
+  call('dup2', 'dup2', from, to);
+}
+
+/** Moves the calling thread into a namespace. Use `withNetns`, which also comes back. */
+export function setns(fd: number, type: number): void {
+  call('setns', 'enter namespace', fd, type);
+}
+
+export function unshare(flags: number): void {
+  call('unshare', 'create namespace', flags);
+}
+
+export function mount(source: string, target: string, type: string, flags: number): void {
+  call('mount', `mount ${source} on ${target}`, source, target, type, flags, null);
+}
+
+export function umount(target: string, flags: number): void {
+  call('umount2', `unmount ${target}`, target, flags);
+}
+
+/** `argument` is the structure that the request reads and writes in place. */
+export function ioctl(fd: number, request: number, argument: Uint8Array, doing = 'ioctl'): number {
+  return call('ioctl', doing, fd, request, argument);
+}
