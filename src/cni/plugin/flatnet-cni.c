@@ -1,0 +1,140 @@
+/*
+ * The CNI plugin that a container runtime executes: a thin client of the node's agent. It sends its CNI_* environment
+ * and its standard input to the agent's unix socket as one request and prints the reply.
+ *
+ * Framing, all numbers 32-bit big endian:
+ *   request   "FCN1"  length of environment, NAME=VALUE\0...  length of standard input, standard input
+ *   reply     exit code, length, standard output
+ *
+ * The socket is that of the file system in which the plugin runs: nodes that share a machine do not meet here.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define DEFAULT_SOCKET "/run/flatnet/cni.sock"
+/* Runtimes give a sandbox two minutes; give up before, so that the reason is ours and not theirs. */
+#define REPLY_TIMEOUT_SECONDS 100
+/* Keep in step with SUPPORTED_VERSIONS in ../protocol/version.ts (a test compares them). */
+#define VERSION_REPLY "{\"cniVersion\":\"1.0.0\",\"supportedVersions\":[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\"]}\n"
+
+extern char **environ;
+
+struct buffer {
+  char *data;
+  size_t size, room;
+};
+
+/* CNI specification, section "Error": well-known code 11 is "try again later". */
+static int fail(const char *message, const char *detail) {
+  printf("{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"flatnet: %s\",\"details\":\"%s; the agent of this node serves "
+         "CNI requests: see that the flatnet agent runs here and is ready, the runtime then tries again by itself\"}\n",
+         message, detail);
+  fflush(stdout);
+  return 1;
+}
+
+static void append(struct buffer *buffer, const void *data, size_t size) {
+  if (size == 0) return;
+  if (buffer->size + size > buffer->room) {
+    buffer->room = (buffer->size + size) * 2 + 4096;
+    buffer->data = realloc(buffer->data, buffer->room);
+    if (buffer->data == NULL) exit(fail("out of memory", "malloc"));
+  }
+  memcpy(buffer->data + buffer->size, data, size);
+  buffer->size += size;
+}
+
+static void append_number(struct buffer *buffer, size_t number) {
+  uint32_t value = htonl((uint32_t)number);
+  append(buffer, &value, sizeof value);
+}
+
+static int read_all(int fd, struct buffer *buffer) {
+  char chunk[16384];
+  for (;;) {
+    ssize_t got = read(fd, chunk, sizeof chunk);
+    if (got == 0) return 0;
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return -1;
+    append(buffer, chunk, (size_t)got);
+  }
+}
+
+static int send_all(int fd, const struct buffer *buffer) {
+  size_t sent = 0;
+  while (sent < buffer->size) {
+    ssize_t done = send(fd, buffer->data + sent, buffer->size - sent, MSG_NOSIGNAL);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return -1;
+    sent += (size_t)done;
+  }
+  return 0;
+}
+
+/* FLATNET_CNI_SOCKET, else "socketPath" of the network configuration (the agent writes it unescaped), else the default. */
+static const char *socket_path(struct buffer *input) {
+  const char *from_environment = getenv("FLATNET_CNI_SOCKET");
+  if (from_environment != NULL && *from_environment != '\0') return from_environment;
+  append(input, "", 1);
+  input->size--;
+  char *key = strstr(input->data, "\"socketPath\"");
+  if (key == NULL) return DEFAULT_SOCKET;
+  char *start = strchr(key + strlen("\"socketPath\""), '"');
+  char *end = start == NULL ? NULL : strchr(start + 1, '"');
+  if (end == NULL) return DEFAULT_SOCKET;
+  return strndup(start + 1, (size_t)(end - start - 1));
+}
+
+static int connect_agent(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (strlen(path) >= sizeof address.sun_path) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  strcpy(address.sun_path, path);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return -1;
+  struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_SECONDS};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  return fd;
+}
+
+int main(void) {
+  const char *command = getenv("CNI_COMMAND");
+  if (command != NULL && strcmp(command, "VERSION") == 0) {
+    fputs(VERSION_REPLY, stdout);
+    return 0;
+  }
+  struct buffer environment = {0}, input = {0}, request = {0}, reply = {0};
+  for (char **entry = environ; *entry != NULL; entry++) {
+    if (strncmp(*entry, "CNI_", 4) == 0) append(&environment, *entry, strlen(*entry) + 1);
+  }
+  if (read_all(STDIN_FILENO, &input) < 0) return fail("cannot read standard input", strerror(errno));
+  const char *path = socket_path(&input);
+  append(&request, "FCN1", 4);
+  append_number(&request, environment.size);
+  append(&request, environment.data, environment.size);
+  append_number(&request, input.size);
+  append(&request, input.data, input.size);
+
+  int fd = connect_agent(path);
+  if (fd < 0) return fail("the agent does not answer on its socket", strerror(errno));
+  if (send_all(fd, &request) < 0) return fail("the agent closed the connection", strerror(errno));
+  if (read_all(fd, &reply) < 0) return fail("the agent did not reply in time", strerror(errno));
+  uint32_t header[2];
+  if (reply.size < sizeof header) return fail("the agent stopped while it worked on the request", "no reply");
+  memcpy(header, reply.data, sizeof header);
+  if (reply.size != sizeof header + ntohl(header[1])) return fail("the agent's reply was cut off", "it stopped");
+  fwrite(reply.data + sizeof header, 1, ntohl(header[1]), stdout);
+  fflush(stdout);
+  return (int)ntohl(header[0]);
+}

@@ -1,0 +1,64 @@
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+
+/** Error codes of the CNI specification, section "Error"; 100 and above are a plugin's own. */
+export const CNI_CODE = {
+  incompatibleVersion: 1,
+  unsupportedField: 2,
+  unknownContainer: 3,
+  invalidEnvironment: 4,
+  ioFailure: 5,
+  decodingFailure: 6,
+  invalidConfiguration: 7,
+  tryAgainLater: 11,
+  notAvailable: 50,
+  /** An interface that has an address already was to be given another. */
+  duplicateAdd: 100,
+  /** CHECK found the container's network other than ADD left it. */
+  checkFailed: 101,
+  /** As libcni's own ErrInternal. */
+  internal: 999,
+} as const;
+
+export type CniCode = (typeof CNI_CODE)[keyof typeof CNI_CODE];
+
+/** An error with its CNI code decided where it was found. */
+export class CniError extends FlatnetError {
+  readonly cniCode: CniCode;
+
+  constructor(cniCode: CniCode, message: string, hint?: string, cause?: unknown) {
+    super(message, {
+      code: `CNI_${cniCode}`,
+      retryable: cniCode === CNI_CODE.tryAgainLater || cniCode === CNI_CODE.notAvailable,
+      cause,
+      ...(hint === undefined ? {} : { hint }),
+    });
+    this.cniCode = cniCode;
+  }
+}
+
+const CODES: Readonly<Record<string, CniCode>> = {
+  POD_CIDR_EXHAUSTED: CNI_CODE.tryAgainLater,
+  IPAM_IO: CNI_CODE.ioFailure,
+  INVALID_OWNER: CNI_CODE.invalidEnvironment,
+  DUPLICATE_ADD: CNI_CODE.duplicateAdd,
+};
+
+/** The code with which an error is reported to the runtime. */
+export function cniCodeOf(error: unknown): CniCode {
+  if (error instanceof CniError) return error.cniCode;
+  if (!(error instanceof FlatnetError)) return CNI_CODE.internal;
+  return CODES[error.code] ?? (error.retryable ? CNI_CODE.tryAgainLater : CNI_CODE.internal);
+}
+
+/** The JSON that goes to standard output; `details` carries the hint. */
+export function errorReply(error: unknown, cniVersion: string): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const details = error instanceof FlatnetError ? error.hint : undefined;
+  const reply = {
+    cniVersion,
+    code: cniCodeOf(error),
+    msg: message,
+    ...(details === undefined ? {} : { details }),
+  };
+  return `${JSON.stringify(reply)}\n`;
+}
