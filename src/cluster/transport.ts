@@ -179,6 +179,13 @@ export function connectionError(doing: string, server: string, error: unknown): 
       cause: error,
     });
   }
+  if (error instanceof errors.BodyTimeoutError || error instanceof errors.HeadersTimeoutError) {
+    return new FlatnetError(`${doing}: no word from ${server} for too long`, {
+      code: 'API_SILENT',
+      retryable: true,
+      cause: error,
+    });
+  }
   const isCertificate = /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS/.test(code);
   return new FlatnetError(`${doing}: cannot reach ${server}: ${error.message}`, {
     code: isCertificate ? 'API_CERTIFICATE' : 'API_UNREACHABLE',
