@@ -1,0 +1,38 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { labFolder } from './lab-folder.ts';
+import type { LabOptions } from './lab-options.ts';
+import type { ProcessIdentity } from './process-identity.ts';
+
+/** What a later command must know of a lab; `down` finds the rest by the namespaces' names. */
+export interface LabRecord {
+  readonly options: LabOptions;
+  readonly startedAt: string;
+  /** `starting` until three things are true: API up, add-ons applied, every node Ready once. */
+  readonly phase: 'starting' | 'running';
+  readonly daemon: ProcessIdentity;
+  readonly apiPort: number;
+  readonly nodes: readonly NodeRecord[];
+}
+
+export interface NodeRecord {
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** PID 1 of the node, as the host sees it. */
+  readonly init: ProcessIdentity;
+}
+
+/** The record of a lab; undefined where there is none (or only half of one, after a crash). */
+export function readLabRecord(name: string): LabRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(labFolder(name).record, 'utf8')) as LabRecord;
+  } catch {
+    return undefined;
+  }
+}
+
+export function writeLabRecord(record: LabRecord): void {
+  const { record: file } = labFolder(record.options.name);
+  // Readers never see half a record.
+  writeFileSync(`${file}.new`, `${JSON.stringify(record, undefined, 2)}\n`, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}
