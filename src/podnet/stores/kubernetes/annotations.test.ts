@@ -1,0 +1,108 @@
+import { describe, expect, test } from 'vitest';
+import { Cidr } from '../../../net/cidr.ts';
+import { Ip } from '../../../net/ip.ts';
+import { Mac } from '../../../net/mac.ts';
+import type { NodeLease } from '../../node-lease.ts';
+import { publicIpOverwrite, publishedMac, readLease, writeLease, type AnnotatedNode } from './annotations.ts';
+
+const P = 'flannel.alpha.coreos.com/';
+
+/** As `kubectl get node -o json` shows a node on which flannel 0.27 runs with backend vxlan. */
+const flannelNode: AnnotatedNode = {
+  name: 'node-2',
+  podCidrs: ['10.244.2.0/24'],
+  annotations: {
+    [`${P}backend-data`]: '{"VNI":1,"VtepMAC":"da:a5:87:d7:60:b3"}',
+    [`${P}backend-type`]: 'vxlan',
+    [`${P}kube-subnet-manager`]: 'true',
+    [`${P}public-ip`]: '172.30.0.2',
+  },
+};
+
+const without = (name: string): AnnotatedNode => ({
+  ...flannelNode,
+  annotations: Object.fromEntries(
+    Object.entries(flannelNode.annotations).filter(([key]) => key !== P + name),
+  ),
+});
+const withOne = (name: string, value: string): AnnotatedNode => ({
+  ...flannelNode,
+  annotations: { ...flannelNode.annotations, [P + name]: value },
+});
+
+describe('reading', () => {
+  test("a flannel node's lease, which writes back to the same bytes", () => {
+    const { lease, problems } = readLease(flannelNode, [4]);
+    expect(problems).toEqual([]);
+    expect(lease?.families.get(4)?.publicIp.toString()).toBe('172.30.0.2');
+    expect(lease?.families.get(4)?.podCidr.toString()).toBe('10.244.2.0/24');
+    expect(writeLease(lease as NodeLease)).toEqual(flannelNode.annotations);
+  });
+
+  test.each([
+    ['not managed', without('kube-subnet-manager')],
+    ['managed by somebody else', withOne('kube-subnet-manager', 'false')],
+    ['without pod CIDR yet', { ...flannelNode, podCidrs: [] }],
+  ])('a node %s is ignored without complaint', (_, node) => {
+    expect(readLease(node, [4])).toEqual({ lease: undefined, problems: [] });
+  });
+
+  test.each<[AnnotatedNode, string]>([
+    [without('public-ip'), `node node-2: annotation ${P}public-ip is missing`],
+    [withOne('public-ip', 'fd00::1'), `annotation ${P}public-ip is "fd00::1", not an IPv4 address`],
+    [withOne('backend-data', 'null'), `annotation ${P}backend-data is "null", not like`],
+    [withOne('backend-data', '{"VNI":1}'), `annotation ${P}backend-data is`],
+    [withOne('backend-data', '{"VNI":1,"VtepMAC":"zz"}'), `annotation ${P}backend-data is`],
+    [without('backend-type'), `annotation ${P}backend-type is missing`],
+    [
+      { ...flannelNode, podCidrs: ['10.244.2.7/24'] },
+      'node node-2: spec.podCIDRs: "10.244.2.7/24" has bits set',
+    ],
+  ])('a wrong annotation is named', (node, message) => {
+    const { lease, problems } = readLease(node, [4]);
+    expect(lease).toBeUndefined();
+    expect(problems.map((problem) => problem.message).join()).toContain(message);
+  });
+
+  test('one family that is wrong leaves the other usable', () => {
+    const { lease, problems } = readLease(
+      { ...flannelNode, podCidrs: ['10.244.2.0/24', 'fd00:2::/64'] },
+      [4, 6],
+    );
+    expect([...(lease?.families.keys() ?? [])]).toEqual([4]);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]?.message).toContain('public-ipv6 is missing');
+  });
+});
+
+const family = (podCidr: string, publicIp: string) => ({
+  podCidr: Cidr.parse(podCidr),
+  publicIp: Ip.parse(publicIp),
+  vtep: undefined,
+});
+
+test('host-gw and dual stack are written as flannel writes them', () => {
+  const families = new Map([[4 as const, family('10.244.1.0/24', '172.30.0.1')]]);
+  expect(writeLease({ node: 'a', backendType: 'host-gw', families })).toEqual({
+    [`${P}backend-type`]: 'host-gw',
+    [`${P}kube-subnet-manager`]: 'true',
+    [`${P}backend-data`]: 'null',
+    [`${P}public-ip`]: '172.30.0.1',
+  });
+  const vtep = { vni: 7, mac: Mac.parse('02:00:00:00:00:07') };
+  const v6 = new Map([[6 as const, { ...family('fd00:1::/64', 'fd00::a'), vtep }]]);
+  expect(writeLease({ node: 'a', backendType: 'vxlan', families: v6 })).toMatchObject({
+    [`${P}backend-v6-data`]: '{"VNI":7,"VtepMAC":"02:00:00:00:00:07"}',
+    [`${P}public-ipv6`]: 'fd00::a',
+  });
+});
+
+test('what a restarted node takes from its own annotations', () => {
+  expect(publishedMac(flannelNode.annotations, 4)?.toString()).toBe('da:a5:87:d7:60:b3');
+  expect(publishedMac(flannelNode.annotations, 6)).toBeUndefined();
+  expect(publicIpOverwrite(flannelNode, 4)).toBeUndefined();
+  expect(publicIpOverwrite(withOne('public-ip-overwrite', '203.0.113.9'), 4)?.toString()).toBe('203.0.113.9');
+  expect(() => publicIpOverwrite(withOne('public-ip-overwrite', 'x'), 4)).toThrow(
+    'public-ip-overwrite is "x"',
+  );
+});

@@ -1,0 +1,159 @@
+import { FlatnetError } from '../../../errors/flatnet-error.ts';
+import { Cidr } from '../../../net/cidr.ts';
+import { Ip, type IpFamily } from '../../../net/ip.ts';
+import { Mac } from '../../../net/mac.ts';
+import type { FamilyLease, NodeLease, Vtep } from '../../node-lease.ts';
+
+/** flannel's default of --kube-annotation-prefix. */
+export const ANNOTATION_PREFIX = 'flannel.alpha.coreos.com/';
+
+const MANAGED = `${ANNOTATION_PREFIX}kube-subnet-manager`;
+const BACKEND_TYPE = `${ANNOTATION_PREFIX}backend-type`;
+
+/** The annotations of one address family, named as flannel names them. */
+const NAMES: Readonly<Record<IpFamily, { data: string; publicIp: string; overwrite: string }>> = {
+  4: {
+    data: `${ANNOTATION_PREFIX}backend-data`,
+    publicIp: `${ANNOTATION_PREFIX}public-ip`,
+    overwrite: `${ANNOTATION_PREFIX}public-ip-overwrite`,
+  },
+  6: {
+    data: `${ANNOTATION_PREFIX}backend-v6-data`,
+    publicIp: `${ANNOTATION_PREFIX}public-ipv6`,
+    overwrite: `${ANNOTATION_PREFIX}public-ipv6-overwrite`,
+  },
+};
+
+export type Annotations = Readonly<Record<string, string>>;
+
+/** The part of a Node object that its lease is read from. */
+export interface AnnotatedNode {
+  readonly name: string;
+  /** spec.podCIDRs, else spec.podCIDR alone. */
+  readonly podCidrs: readonly string[];
+  /** Those under the prefix only. */
+  readonly annotations: Annotations;
+}
+
+export interface ReadLease {
+  /** Undefined for a node that no flannel-like network manages, and where no family is usable. */
+  readonly lease: NodeLease | undefined;
+  /** What is wrong with the node, each naming object and field. */
+  readonly problems: readonly FlatnetError[];
+}
+
+/** Reads another node's lease. A family that is wrong is left out and reported; the other stays usable. */
+export function readLease(node: AnnotatedNode, families: Iterable<IpFamily>): ReadLease {
+  if (node.annotations[MANAGED] !== 'true') return { lease: undefined, problems: [] };
+  const problems: FlatnetError[] = [];
+  const found = new Map<IpFamily, FamilyLease>();
+  const backendType = node.annotations[BACKEND_TYPE];
+  for (const family of families) {
+    try {
+      if (backendType === undefined) throw annotationError(node.name, BACKEND_TYPE, 'is missing');
+      const podCidr = podCidrOf(node, family);
+      // Without a pod CIDR yet there is nothing to reach, and nothing wrong.
+      if (podCidr !== undefined) found.set(family, { podCidr, ...readFamily(node, family, backendType) });
+    } catch (error) {
+      if (!(error instanceof FlatnetError)) throw error;
+      problems.push(error);
+    }
+  }
+  if (backendType === undefined || found.size === 0) return { lease: undefined, problems };
+  return { lease: { node: node.name, backendType, families: found }, problems };
+}
+
+/** The node's pod CIDR of one family; undefined when none is assigned. Throws INVALID_POD_CIDR naming the node. */
+export function podCidrOf(
+  node: Pick<AnnotatedNode, 'name' | 'podCidrs'>,
+  family: IpFamily,
+): Cidr | undefined {
+  for (const text of node.podCidrs) {
+    let cidr: Cidr;
+    try {
+      cidr = Cidr.parseStrict(text);
+    } catch (cause) {
+      throw new FlatnetError(`node ${node.name}: spec.podCIDRs: ${(cause as Error).message}`, {
+        code: 'INVALID_POD_CIDR',
+        cause,
+      });
+    }
+    if (cidr.family === family) return cidr;
+  }
+  return undefined;
+}
+
+/** The MAC of this node's tunnel device as published earlier: kept, so that peers need not learn another. */
+export function publishedMac(annotations: Annotations, family: IpFamily): Mac | undefined {
+  try {
+    return parseVtep(annotations[NAMES[family].data] ?? '').mac;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `public-ip-overwrite`: the address that an administrator wants published in place of the interface's. */
+export function publicIpOverwrite(node: AnnotatedNode, family: IpFamily): Ip | undefined {
+  const text = node.annotations[NAMES[family].overwrite];
+  return text === undefined || text === ''
+    ? undefined
+    : parseIp(node.name, NAMES[family].overwrite, text, family);
+}
+
+/** The annotations that publish a lease, byte for byte as flannel writes them. */
+export function writeLease(lease: NodeLease): Annotations {
+  const annotations: Record<string, string> = { [BACKEND_TYPE]: lease.backendType, [MANAGED]: 'true' };
+  for (const [family, { publicIp, vtep }] of lease.families) {
+    // A nil json.RawMessage, which is what flannel has for host-gw, is written as null.
+    annotations[NAMES[family].data] =
+      vtep === undefined ? 'null' : `{"VNI":${vtep.vni ?? 1},"VtepMAC":"${vtep.mac.toString()}"}`;
+    annotations[NAMES[family].publicIp] = publicIp.toString();
+  }
+  return annotations;
+}
+
+function readFamily(
+  node: AnnotatedNode,
+  family: IpFamily,
+  backendType: string,
+): Pick<FamilyLease, 'publicIp' | 'vtep'> {
+  const names = NAMES[family];
+  const text = node.annotations[names.publicIp];
+  if (text === undefined) throw annotationError(node.name, names.publicIp, 'is missing');
+  const publicIp = parseIp(node.name, names.publicIp, text, family);
+  if (backendType !== 'vxlan') return { publicIp, vtep: undefined };
+  const data = node.annotations[names.data];
+  if (data === undefined) throw annotationError(node.name, names.data, 'is missing');
+  try {
+    return { publicIp, vtep: parseVtep(data) };
+  } catch (cause) {
+    throw annotationError(
+      node.name,
+      names.data,
+      `is ${JSON.stringify(data)}, not like {"VNI":1,"VtepMAC":"0a:…"}`,
+      cause,
+    );
+  }
+}
+
+function parseVtep(text: string): Vtep {
+  const data: unknown = JSON.parse(text);
+  if (typeof data !== 'object' || data === null) throw new SyntaxError('not an object');
+  const { VNI: vni, VtepMAC: mac } = data as { VNI?: unknown; VtepMAC?: unknown };
+  if (typeof mac !== 'string') throw new SyntaxError('no VtepMAC');
+  return { vni: typeof vni === 'number' ? vni : undefined, mac: Mac.parse(mac) };
+}
+
+function parseIp(node: string, annotation: string, text: string, family: IpFamily): Ip {
+  const ip = Ip.tryParse(text);
+  if (ip?.family === family) return ip;
+  throw annotationError(node, annotation, `is ${JSON.stringify(text)}, not an IPv${family} address`);
+}
+
+function annotationError(node: string, annotation: string, what: string, cause?: unknown): FlatnetError {
+  return new FlatnetError(`node ${node}: annotation ${annotation} ${what}`, {
+    code: 'INVALID_NODE_ANNOTATION',
+    hint: 'the agent or flanneld of that node writes it when it starts',
+    cause,
+  });
+}
