@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
 import type { Logger } from '../log/logger.ts';
-import { Backoff, sleep } from '../timing/backoff.ts';
+import { Backoff, type BackoffOptions, sleep } from '../timing/backoff.ts';
 import type { ApiClient } from './api-client.ts';
 import { hasStatus } from './api-error.ts';
 import { keyOf, type KubeObject } from './kube-object.ts';
@@ -17,8 +17,8 @@ export interface InformerOptions<T extends KubeObject, P> {
   readonly logger?: Logger | undefined;
   /** Without a word from the server (not even a bookmark) for so long, the watch is begun anew. */
   readonly idleTimeoutMs?: number | undefined;
-  /** Upper bound of the wait between two tries to reach the server; 30 seconds. */
-  readonly maxBackoffMs?: number | undefined;
+  /** Of the tries to reach the server; from 200 milliseconds up to 30 seconds when absent. */
+  readonly backoff?: BackoffOptions | undefined;
 }
 
 /** Called synchronously, in the order of the server's history; must not throw. Keys are `namespace/name`. */
@@ -61,7 +61,7 @@ export class Informer<T extends KubeObject, P> {
     this.#client = client;
     this.#type = type;
     this.#options = options;
-    this.#backoff = new Backoff({ initialMs: 200, maxMs: options.maxBackoffMs ?? 30_000 });
+    this.#backoff = new Backoff({ initialMs: 200, maxMs: 30_000, ...options.backoff });
   }
 
   /** Mirrors until the signal is aborted; never rejects: failures are logged and tried again with back-off. */
