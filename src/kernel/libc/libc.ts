@@ -34,6 +34,7 @@ type Native = (...args: Argument[]) => number;
 
 interface Bound {
   readonly errno: () => number;
+  readonly address: (memory: Uint8Array) => bigint;
   readonly functions: Map<string, Native>;
   readonly library: LibraryHandle;
 }
@@ -65,7 +66,12 @@ function load(): Bound {
   // Loaded on first use: commands that never touch the kernel do not pay for it.
   if (bound === undefined) {
     const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-    bound = { library: koffi.load(null), errno: () => koffi.errno(), functions: new Map() };
+    bound = {
+      library: koffi.load(null),
+      errno: () => koffi.errno(),
+      address: (memory) => koffi.address(memory),
+      functions: new Map(),
+    };
   }
   return bound;
 }
@@ -179,4 +185,9 @@ export function umount(target: string, flags: number): void {
 /** `argument` is the structure that the request reads and writes in place. */
 export function ioctl(fd: number, request: number, argument: Uint8Array, doing = 'ioctl'): number {
   return call('ioctl', doing, fd, request, argument);
+}
+
+/** Where the bytes lie in memory, for structures that point to others. Keep `memory` referenced until the call ends. */
+export function addressOf(memory: Uint8Array): bigint {
+  return load().address(memory);
 }

@@ -30,6 +30,13 @@ export interface RouteFilter {
   readonly link?: number;
 }
 
+export interface NeighbourFilter {
+  readonly family?: IpFamily;
+  readonly link?: number;
+  /** The proxy entries instead of the ordinary ones. */
+  readonly proxy?: boolean;
+}
+
 export interface WatchOptions {
   readonly groups: readonly RouteEventGroup[];
   /** Ends the watch. */
@@ -75,7 +82,7 @@ export interface RouteKernel {
   /** The route that a packet to `destination` would take. ENETUNREACH where there is none. */
   routeTo(destination: Ip): Route;
 
-  neighbours(filter?: { readonly link?: number; readonly family?: IpFamily }): Neighbour[];
+  neighbours(filter?: NeighbourFilter): Neighbour[];
   /** Adds or replaces. */
   setNeighbour(neighbour: NewNeighbour): void;
   /** ENOENT when it is not there. */

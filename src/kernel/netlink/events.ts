@@ -1,0 +1,134 @@
+import { Socket } from 'node:net';
+import { retry } from '../../timing/backoff.ts';
+import * as libc from '../libc/libc.ts';
+import { Netns } from '../netns/netns.ts';
+import { decodeAddress } from './address-codec.ts';
+import { RTM, RTNLGRP } from './constants.ts';
+import { decodeLink } from './link-codec.ts';
+import { decodeMessages, type NetlinkMessage } from './message.ts';
+import { decodeFdbEntry, decodeNeighbour } from './neighbour-codec.ts';
+import type { RouteEvent, RouteEventGroup } from './objects.ts';
+import { decodeRoute } from './route-codec.ts';
+import type { WatchOptions } from './route-kernel.ts';
+import { decodeRule } from './rule-codec.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from './socket.ts';
+
+const GROUPS: Readonly<Record<RouteEventGroup, readonly number[]>> = {
+  link: [RTNLGRP.LINK],
+  address: [RTNLGRP.IPV4_IFADDR, RTNLGRP.IPV6_IFADDR],
+  route: [RTNLGRP.IPV4_ROUTE, RTNLGRP.IPV6_ROUTE],
+  neighbour: [RTNLGRP.NEIGH],
+  rule: [RTNLGRP.IPV4_RULE, RTNLGRP.IPV6_RULE],
+};
+
+const DEFAULT_RECEIVE_BUFFER = 4 * 1024 * 1024;
+/** Flag of rtm_flags in <linux/rtnetlink.h>: an entry of the route cache, not of the table. */
+const RTM_F_CLONED = 0x200;
+
+/**
+ * Calls `onEvent` for every change in the namespace (descriptor `netns`) from now on. The event loop sleeps in epoll
+ * on the socket; nothing polls. When the kernel dropped events (ENOBUFS) a new socket is opened first, then `resync`
+ * is told: what is read after that misses nothing.
+ */
+export function watchRouteEvents(netns: number, options: WatchOptions): void {
+  const { signal, onEvent } = options;
+  if (signal.aborted) return;
+  const own = Netns.open(`/proc/self/fd/${netns}`);
+  let socket = open(own, options);
+  const attach = (): void => {
+    socket.on('data', (chunk: Buffer) => {
+      for (const message of decodeMessages(chunk)) {
+        const event = decodeRouteEvent(message);
+        if (event !== undefined && !signal.aborted) onEvent(event);
+      }
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => void reopen(error.code ?? error.message));
+  };
+  const reopen = async (reason: string): Promise<void> => {
+    if (signal.aborted) return;
+    try {
+      await retry(async () => await Promise.resolve((socket = open(own, options))), { signal });
+    } catch {
+      // Only when the signal was aborted meanwhile.
+      return;
+    }
+    if (signal.aborted) {
+      socket.destroy();
+      return;
+    }
+    attach();
+    onEvent({ kind: 'resync', reason });
+  };
+  attach();
+  signal.addEventListener(
+    'abort',
+    () => {
+      socket.destroy();
+      own.close();
+    },
+    { once: true },
+  );
+}
+
+/** One message of a multicast group as an event; undefined for those that are none of ours. */
+export function decodeRouteEvent(message: NetlinkMessage): RouteEvent | undefined {
+  const { type, body } = message;
+  switch (type) {
+    case RTM.NEWLINK:
+    case RTM.DELLINK: {
+      const link = decodeLink(body);
+      return link && { kind: 'link', action: type === RTM.NEWLINK ? 'set' : 'delete', link };
+    }
+    case RTM.NEWADDR:
+    case RTM.DELADDR: {
+      const address = decodeAddress(body);
+      return address && { kind: 'address', action: type === RTM.NEWADDR ? 'set' : 'delete', address };
+    }
+    case RTM.NEWROUTE:
+    case RTM.DELROUTE: {
+      if ((body.readUInt32LE(8) & RTM_F_CLONED) !== 0) return undefined;
+      const route = decodeRoute(body);
+      return route && { kind: 'route', action: type === RTM.NEWROUTE ? 'set' : 'delete', route };
+    }
+    case RTM.NEWNEIGH:
+    case RTM.DELNEIGH: {
+      const action = type === RTM.NEWNEIGH ? 'set' : 'delete';
+      const neighbour = decodeNeighbour(body);
+      if (neighbour !== undefined) return { kind: 'neighbour', action, neighbour };
+      const entry = decodeFdbEntry(body);
+      return entry && { kind: 'fdb', action, entry };
+    }
+    case RTM.NEWRULE:
+    case RTM.DELRULE: {
+      const rule = decodeRule(body);
+      return rule && { kind: 'rule', action: type === RTM.NEWRULE ? 'set' : 'delete', rule };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function open(netns: Netns, options: WatchOptions): Socket {
+  const netlink = NetlinkSocket.open(NETLINK_ROUTE, {
+    netns: netns.fd,
+    nonblocking: true,
+    receiveBufferBytes: options.receiveBufferBytes ?? DEFAULT_RECEIVE_BUFFER,
+  });
+  for (const group of new Set(options.groups.flatMap((name) => GROUPS[name]))) netlink.joinGroup(group);
+  return readable(netlink);
+}
+
+/**
+ * Hands the netlink socket to libuv. `net.Socket` takes descriptors of TCP and unix sockets only, so it gets one end
+ * of a unix pair, and the netlink socket then takes that descriptor's number: within this call, before libuv adds it
+ * to epoll in the next turn of the loop. Every chunk that is read is one datagram.
+ */
+function readable(netlink: NetlinkSocket): Socket {
+  const [end, other] = libc.socketpair(libc.AF_UNIX, libc.SOCK_STREAM);
+  const socket = new Socket({ fd: end, readable: true, writable: false });
+  libc.dup2(netlink.fd, end);
+  netlink.close();
+  libc.close(other);
+  socket.unref();
+  return socket;
+}

@@ -1,0 +1,272 @@
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { Ip } from '../../net/ip.ts';
+import { Mac } from '../../net/mac.ts';
+import { AF_BRIDGE, AF_UNSPEC, IFF_LOOPBACK, IFF_UP } from './constants.ts';
+import { Attributes, MessageBuilder } from './message.ts';
+import type {
+  BridgeAttributes,
+  BridgePort,
+  Link,
+  LinkChange,
+  LinkStats,
+  NewLink,
+  NewVethPeer,
+  OperState,
+  VxlanAttributes,
+} from './objects.ts';
+
+// struct ifinfomsg of <linux/rtnetlink.h>, attributes of <linux/if_link.h> and <linux/veth.h>.
+const IFINFO_LENGTH = 16;
+const IFLA = {
+  ADDRESS: 1,
+  IFNAME: 3,
+  MTU: 4,
+  LINK: 5,
+  MASTER: 10,
+  PROTINFO: 12,
+  TXQLEN: 13,
+  OPERSTATE: 16,
+  LINKINFO: 18,
+  IFALIAS: 20,
+  STATS64: 23,
+  NET_NS_FD: 28,
+  LINK_NETNSID: 37,
+} as const;
+const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
+const VETH_INFO_PEER = 1;
+const VXLAN = { ID: 1, LINK: 3, LOCAL: 4, LEARNING: 7, PORT: 15, LOCAL6: 17, GBP: 23 } as const;
+const BRIDGE = { AGEING_TIME: 4, STP_STATE: 5, VLAN_FILTERING: 7, MCAST_SNOOPING: 23 } as const;
+const BRIDGE_PORT = {
+  hairpin: 4,
+  learning: 8,
+  unicastFlood: 9,
+  proxyArp: 10,
+  multicastFlood: 27,
+  broadcastFlood: 30,
+  neighbourSuppression: 32,
+  isolated: 33,
+} as const satisfies Record<keyof BridgePort, number>;
+
+const OPER_STATES: readonly OperState[] = [
+  'unknown',
+  'notpresent',
+  'down',
+  'lowerlayerdown',
+  'testing',
+  'dormant',
+  'up',
+];
+
+/** USER_HZ: the kernel tells and takes a bridge's times in hundredths of a second. */
+const CENTISECONDS = 100;
+
+/** Throws EINVAL for a name that the kernel would cut or refuse (IFNAMSIZ, dev_valid_name). */
+export function checkLinkName(name: string): string {
+  const bad = name === '' || name === '.' || name === '..' || /[/:\s\0]/.test(name);
+  if (bad || Buffer.byteLength(name) > 15) {
+    throw new FlatnetError(`"${name}" is not a name for a network device`, {
+      code: 'EINVAL',
+      hint: 'at most 15 bytes, without slash, colon and white space',
+    });
+  }
+  return name;
+}
+
+/** The payload of RTM_NEWLINK that creates a link. */
+export function encodeNewLink(link: NewLink): Buffer {
+  const builder = ifinfo(AF_UNSPEC, 0, link.up);
+  writeCommon(builder, { ...link, name: link.name });
+  if (link.master !== undefined) builder.attrU32(IFLA.MASTER, link.master);
+  builder.nest(IFLA.LINKINFO, () => {
+    builder.attrString(INFO.KIND, link.kind);
+    builder.nest(INFO.DATA, () => writeKindData(builder, link));
+  });
+  return builder.finish();
+}
+
+/** The payload of RTM_NEWLINK (without NLM_F_CREATE) that changes the link with this index. */
+export function encodeLinkChange(index: number, change: LinkChange): Buffer {
+  const builder = ifinfo(AF_UNSPEC, index, change.up);
+  writeCommon(builder, change);
+  if (change.master !== undefined) builder.attrU32(IFLA.MASTER, change.master ?? 0);
+  return builder.finish();
+}
+
+/** The payload of RTM_NEWLINK that switches on the link with this name. */
+export function encodeLinkUp(name: string): Buffer {
+  return ifinfo(AF_UNSPEC, 0, true).attrString(IFLA.IFNAME, checkLinkName(name)).finish();
+}
+
+/** The payload of RTM_SETLINK that changes flags of a bridge's port. */
+export function encodeBridgePortChange(index: number, change: Partial<BridgePort>): Buffer {
+  const builder = ifinfo(AF_BRIDGE, index);
+  builder.nest(IFLA.PROTINFO, () => {
+    for (const [name, type] of Object.entries(BRIDGE_PORT)) {
+      const value = change[name as keyof BridgePort];
+      if (value !== undefined) builder.attrU8(type, Number(value));
+    }
+  });
+  return builder.finish();
+}
+
+/** The payload that names one link, or none with index 0: for RTM_GETLINK and RTM_DELLINK. */
+export function encodeLinkReference(reference: number | string): Buffer {
+  const builder = ifinfo(AF_UNSPEC, typeof reference === 'number' ? reference : 0);
+  if (typeof reference === 'string') builder.attrString(IFLA.IFNAME, checkLinkName(reference));
+  return builder.finish();
+}
+
+/**
+ * Decodes RTM_NEWLINK and RTM_DELLINK. Undefined for messages of the family AF_BRIDGE: they tell of a port, and a
+ * DELLINK among them means that the link left its bridge, not that it is gone.
+ */
+export function decodeLink(body: Buffer): Link | undefined {
+  if (body.length < IFINFO_LENGTH || body.readUInt8(0) !== AF_UNSPEC) return undefined;
+  const flags = body.readUInt32LE(8);
+  const attributes = Attributes.parse(body, IFINFO_LENGTH);
+  const mac = attributes.bytes(IFLA.ADDRESS);
+  return {
+    index: body.readInt32LE(4),
+    name: attributes.string(IFLA.IFNAME) ?? '',
+    mtu: attributes.u32(IFLA.MTU) ?? 0,
+    up: (flags & IFF_UP) !== 0,
+    operState: OPER_STATES[attributes.u8(IFLA.OPERSTATE) ?? 0] ?? 'unknown',
+    flags,
+    loopback: (flags & IFF_LOOPBACK) !== 0,
+    txQueueLength: attributes.u32(IFLA.TXQLEN) ?? 0,
+    ...(mac?.length === 6 ? { mac: new Mac(mac) } : {}),
+    ...optional('master', attributes.u32(IFLA.MASTER)),
+    ...optional('parent', attributes.u32(IFLA.LINK)),
+    ...optional('parentNetnsId', attributes.i32(IFLA.LINK_NETNSID)),
+    ...optional('alias', attributes.string(IFLA.IFALIAS)),
+    ...decodeLinkInfo(attributes.nested(IFLA.LINKINFO)),
+    stats: decodeStats(attributes.bytes(IFLA.STATS64)),
+  };
+}
+
+function ifinfo(family: number, index: number, up?: boolean): MessageBuilder {
+  const flags = up === true ? IFF_UP : 0;
+  const changed = up === undefined ? 0 : IFF_UP;
+  return new MessageBuilder().u8(family).u8(0).u16(0).i32(index).u32(flags).u32(changed);
+}
+
+function writeCommon(builder: MessageBuilder, link: LinkChange): void {
+  if (link.name !== undefined) builder.attrString(IFLA.IFNAME, checkLinkName(link.name));
+  if (link.mac !== undefined) builder.attrBytes(IFLA.ADDRESS, link.mac.bytes);
+  if (link.mtu !== undefined) builder.attrU32(IFLA.MTU, link.mtu);
+  if (link.txQueueLength !== undefined) builder.attrU32(IFLA.TXQLEN, link.txQueueLength);
+  if (link.alias !== undefined) builder.attrString(IFLA.IFALIAS, link.alias);
+  if (link.netns !== undefined) builder.attrU32(IFLA.NET_NS_FD, link.netns);
+}
+
+function writeKindData(builder: MessageBuilder, link: NewLink): void {
+  switch (link.kind) {
+    case 'veth':
+      builder.nest(VETH_INFO_PEER, () => writePeer(builder, link.peer));
+      break;
+    case 'vxlan':
+      writeVxlan(builder, link.vxlan);
+      break;
+    case 'bridge':
+      writeBridge(builder, link.bridge ?? {});
+      break;
+    case 'dummy':
+      break;
+  }
+}
+
+function writePeer(builder: MessageBuilder, peer: NewVethPeer): void {
+  // Not IFF_UP: veth_open refuses (ENOTCONN) before the two ends are tied, see `encodeLinkUp`.
+  builder.bytes(ifinfo(AF_UNSPEC, 0).finish());
+  writeCommon(builder, peer);
+}
+
+function writeVxlan(builder: MessageBuilder, vxlan: Partial<VxlanAttributes>): void {
+  if (vxlan.vni !== undefined) builder.attrU32(VXLAN.ID, vxlan.vni);
+  if (vxlan.parent !== undefined) builder.attrU32(VXLAN.LINK, vxlan.parent);
+  if (vxlan.local !== undefined) {
+    builder.attrBytes(vxlan.local.family === 4 ? VXLAN.LOCAL : VXLAN.LOCAL6, vxlan.local.toBytes());
+  }
+  builder.attrU8(VXLAN.LEARNING, Number(vxlan.learning ?? false));
+  if (vxlan.port !== undefined) builder.attrU16be(VXLAN.PORT, vxlan.port);
+  if (vxlan.gbp === true) builder.attrFlag(VXLAN.GBP);
+}
+
+function writeBridge(builder: MessageBuilder, bridge: Partial<BridgeAttributes>): void {
+  if (bridge.ageingSeconds !== undefined) {
+    builder.attrU32(BRIDGE.AGEING_TIME, Math.round(bridge.ageingSeconds * CENTISECONDS));
+  }
+  if (bridge.stp !== undefined) builder.attrU32(BRIDGE.STP_STATE, Number(bridge.stp));
+  if (bridge.vlanFiltering !== undefined) builder.attrU8(BRIDGE.VLAN_FILTERING, Number(bridge.vlanFiltering));
+  if (bridge.multicastSnooping !== undefined) {
+    builder.attrU8(BRIDGE.MCAST_SNOOPING, Number(bridge.multicastSnooping));
+  }
+}
+
+function decodeLinkInfo(info: Attributes | undefined): Partial<Link> {
+  if (info === undefined) return {};
+  const kind = info.string(INFO.KIND);
+  const data = info.nested(INFO.DATA);
+  const portData = info.string(INFO.SLAVE_KIND) === 'bridge' ? info.nested(INFO.SLAVE_DATA) : undefined;
+  return {
+    ...optional('kind', kind),
+    ...(kind === 'vxlan' && data !== undefined ? { vxlan: decodeVxlan(data) } : {}),
+    ...(kind === 'bridge' && data !== undefined ? { bridge: decodeBridge(data) } : {}),
+    ...(portData === undefined ? {} : { port: decodePort(portData) }),
+  };
+}
+
+function decodeVxlan(data: Attributes): VxlanAttributes {
+  const local = data.bytes(VXLAN.LOCAL) ?? data.bytes(VXLAN.LOCAL6);
+  return {
+    vni: data.u32(VXLAN.ID) ?? 0,
+    ...optional('local', local === undefined ? undefined : Ip.fromBytes(local)),
+    ...optional('parent', data.u32(VXLAN.LINK)),
+    port: data.u16be(VXLAN.PORT) ?? 0,
+    learning: data.u8(VXLAN.LEARNING) === 1,
+    gbp: data.has(VXLAN.GBP),
+  };
+}
+
+function decodeBridge(data: Attributes): BridgeAttributes {
+  return {
+    stp: data.u32(BRIDGE.STP_STATE) !== 0,
+    vlanFiltering: data.u8(BRIDGE.VLAN_FILTERING) === 1,
+    multicastSnooping: data.u8(BRIDGE.MCAST_SNOOPING) === 1,
+    ageingSeconds: (data.u32(BRIDGE.AGEING_TIME) ?? 0) / CENTISECONDS,
+  };
+}
+
+function decodePort(data: Attributes): BridgePort {
+  const flag = (name: keyof BridgePort): boolean => data.u8(BRIDGE_PORT[name]) === 1;
+  return {
+    hairpin: flag('hairpin'),
+    learning: flag('learning'),
+    unicastFlood: flag('unicastFlood'),
+    multicastFlood: flag('multicastFlood'),
+    broadcastFlood: flag('broadcastFlood'),
+    isolated: flag('isolated'),
+    neighbourSuppression: flag('neighbourSuppression'),
+    proxyArp: flag('proxyArp'),
+  };
+}
+
+/** struct rtnl_link_stats64: counters of 8 bytes in this order. */
+function decodeStats(stats: Buffer | undefined): LinkStats {
+  const counter = (position: number): number =>
+    stats === undefined || stats.length < position * 8 + 8 ? 0 : Number(stats.readBigUInt64LE(position * 8));
+  return {
+    rxPackets: counter(0),
+    txPackets: counter(1),
+    rxBytes: counter(2),
+    txBytes: counter(3),
+    rxErrors: counter(4),
+    txErrors: counter(5),
+    rxDropped: counter(6),
+    txDropped: counter(7),
+  };
+}
+
+function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { [P in K]: V });
+}
