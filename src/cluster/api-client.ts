@@ -157,14 +157,17 @@ export class ApiClient {
     });
   }
 
-  /** Asks for deletion; finalizers or a grace period may keep the object for a while. */
-  async delete(
-    type: ResourceType,
+  /**
+   * Asks for deletion. Resolves to the object while finalizers or a grace period keep it (then it has a
+   * deletionTimestamp); otherwise to what the server says of it: its last state or a Status.
+   */
+  async delete<T extends KubeObject>(
+    type: ResourceType<T>,
     ref: ObjectRef,
     options: RequestOptions & Omit<DeleteOptions, 'apiVersion' | 'kind'> = {},
-  ): Promise<void> {
+  ): Promise<T> {
     const { signal, ...rest } = options;
-    await this.#transport.sendJson<unknown>({
+    return this.#transport.sendJson<T>({
       method: 'DELETE',
       path: this.#path(type, ref),
       doing: `cannot delete ${nameOf(type, ref)}`,

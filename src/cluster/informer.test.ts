@@ -252,6 +252,6 @@ test('whatever happens on the server and on the way, in the end the informer and
       expect(new Map(informer.entries())).toEqual(known);
       expect(contradictions).toEqual([]);
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   );
 }, 30_000);

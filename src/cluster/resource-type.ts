@@ -1,5 +1,5 @@
 import type { CustomResourceDefinition } from 'kubernetes-types/apiextensions/v1.js';
-import type { ControllerRevision, DaemonSet, Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.js';
+import type { DaemonSet, Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.js';
 import type { Lease } from 'kubernetes-types/coordination/v1.js';
 import type {
   ConfigMap,
@@ -14,6 +14,7 @@ import type {
 } from 'kubernetes-types/core/v1.js';
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import type { Ingress, IngressClass, NetworkPolicy } from 'kubernetes-types/networking/v1.js';
+import type { ClusterRole, ClusterRoleBinding, Role, RoleBinding } from 'kubernetes-types/rbac/v1.js';
 import type { KubeObject } from './kube-object.ts';
 
 /** Where a type of object lives in the API, bound to its TypeScript type. */
@@ -61,11 +62,6 @@ export const LEASES = define<Lease>('coordination.k8s.io/v1', 'leases', 'Lease')
 export const DEPLOYMENTS = define<Deployment>('apps/v1', 'deployments', 'Deployment');
 export const REPLICA_SETS = define<ReplicaSet>('apps/v1', 'replicasets', 'ReplicaSet');
 export const DAEMON_SETS = define<DaemonSet>('apps/v1', 'daemonsets', 'DaemonSet');
-export const CONTROLLER_REVISIONS = define<ControllerRevision>(
-  'apps/v1',
-  'controllerrevisions',
-  'ControllerRevision',
-);
 export const NETWORK_POLICIES = define<NetworkPolicy>(
   'networking.k8s.io/v1',
   'networkpolicies',
@@ -76,6 +72,24 @@ export const INGRESS_CLASSES = define<IngressClass>(
   'networking.k8s.io/v1',
   'ingressclasses',
   'IngressClass',
+  false,
+);
+export const ROLES = define<Role>('rbac.authorization.k8s.io/v1', 'roles', 'Role');
+export const ROLE_BINDINGS = define<RoleBinding>(
+  'rbac.authorization.k8s.io/v1',
+  'rolebindings',
+  'RoleBinding',
+);
+export const CLUSTER_ROLES = define<ClusterRole>(
+  'rbac.authorization.k8s.io/v1',
+  'clusterroles',
+  'ClusterRole',
+  false,
+);
+export const CLUSTER_ROLE_BINDINGS = define<ClusterRoleBinding>(
+  'rbac.authorization.k8s.io/v1',
+  'clusterrolebindings',
+  'ClusterRoleBinding',
   false,
 );
 export const CUSTOM_RESOURCE_DEFINITIONS = define<CustomResourceDefinition>(
