@@ -1,0 +1,192 @@
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import type { Link, NewRoute } from '../../kernel/netlink/objects.ts';
+import type { RouteKernel } from '../../kernel/netlink/route-kernel.ts';
+import { Cidr } from '../../net/cidr.ts';
+import { KIND_ORDER, type Entry, type LinkEntry } from './entry.ts';
+
+/**
+ * rtm_protocol of our routes: the letter F, so that `ip route show proto 70` lists them and nothing else is ever
+ * pruned. Free in <linux/rtnetlink.h> and iproute2's rt_protos; Calico has 80, kube-router 17, flannel 3 (boot).
+ */
+export const ROUTE_PROTOCOL = 70;
+
+/** The alias that marks a device as ours; a device of the same name without it is adopted, never pruned. */
+export const DEVICE_ALIAS = 'flatnet';
+
+/** IFA_F_PERMANENT addresses of scope global; link-local ones the kernel makes itself. */
+const SCOPE_GLOBAL = 0;
+
+type VxlanLink = Link & { readonly vxlan: NonNullable<Link['vxlan']> };
+
+/** What of ours is in the kernel: our routes, and our devices (marked, or wanted by name) with all that is on them. */
+export function observe(kernel: RouteKernel, wantedDevices: ReadonlySet<string>): Entry[] {
+  const links = kernel.links();
+  const names = new Map(links.map((link) => [link.index, link.name]));
+  const entries: Entry[] = [];
+  for (const link of links) {
+    if (!isVxlan(link) || (link.alias !== DEVICE_ALIAS && !wantedDevices.has(link.name))) continue;
+    entries.push(...observeDevice(kernel, link, names));
+  }
+  for (const route of kernel.routes({ protocol: ROUTE_PROTOCOL })) {
+    const { destination, gateway, link, onlink, table, type } = route;
+    if (table !== 254 || type !== 'unicast' || gateway === undefined || link === undefined) continue;
+    entries.push({ kind: 'route', device: names.get(link) ?? `#${link}`, destination, via: gateway, onlink });
+  }
+  return entries;
+}
+
+function observeDevice(kernel: RouteKernel, link: VxlanLink, names: ReadonlyMap<number, string>): Entry[] {
+  const device = link.name;
+  const entries: Entry[] = [];
+  const entry = asEntry(link, names);
+  if (entry !== undefined) entries.push(entry);
+  for (const { ip, prefixLength, scope } of kernel.addresses({ link: link.index })) {
+    if (scope !== SCOPE_GLOBAL) continue;
+    entries.push({ kind: 'address', device, address: new Cidr(ip, prefixLength) });
+  }
+  for (const { ip, mac, state } of kernel.neighbours({ link: link.index })) {
+    if (state === 'permanent' && mac !== undefined) entries.push({ kind: 'neighbour', device, ip, mac });
+  }
+  for (const { mac, destination, self } of kernel.fdb({ link: link.index })) {
+    if (self && destination !== undefined) entries.push({ kind: 'fdb', device, mac, via: destination });
+  }
+  return entries;
+}
+
+/** Undefined for a device that is not as ours are: it is then made anew. */
+function asEntry(link: VxlanLink, names: ReadonlyMap<number, string>): LinkEntry | undefined {
+  const { vni, port, local, parent, learning, gbp } = link.vxlan;
+  if (local === undefined || parent === undefined || link.mac === undefined) return undefined;
+  if (learning || gbp || !link.up || link.alias !== DEVICE_ALIAS) return undefined;
+  return {
+    kind: 'link',
+    device: link.name,
+    vni,
+    port,
+    local,
+    underlay: names.get(parent) ?? `#${parent}`,
+    mtu: link.mtu,
+    mac: link.mac,
+  };
+}
+
+/** Makes the entry, in place of one with the same key. Throws FlatnetError in the kernel's words. */
+export function put(kernel: RouteKernel, entry: Entry): void {
+  switch (entry.kind) {
+    case 'link':
+      putLink(kernel, entry);
+      return;
+    case 'address':
+      kernel.replaceAddress({
+        link: indexOf(kernel, entry.device),
+        ip: entry.address.ip,
+        prefixLength: entry.address.prefixLength,
+        // Nobody else can have it: waiting a second for duplicate address detection would only cost packets.
+        ...(entry.address.family === 6 ? { noDad: true } : {}),
+      });
+      return;
+    case 'neighbour':
+      kernel.setNeighbour({ link: indexOf(kernel, entry.device), ip: entry.ip, mac: entry.mac });
+      return;
+    case 'fdb':
+      kernel.setFdbEntry({ link: indexOf(kernel, entry.device), mac: entry.mac, destination: entry.via });
+      return;
+    case 'route':
+      kernel.replaceRoute(asRoute(kernel, entry));
+      return;
+  }
+}
+
+/** Removes the entry; one that is gone already is no error. */
+export function remove(kernel: RouteKernel, entry: Entry): void {
+  const link = entry.kind === 'route' ? undefined : kernel.link(entry.device)?.index;
+  try {
+    if (entry.kind === 'route') {
+      kernel.deleteRoute({ destination: entry.destination, gateway: entry.via, protocol: ROUTE_PROTOCOL });
+    } else if (link !== undefined) removeFrom(kernel, link, entry);
+  } catch (error) {
+    const gone = ['ESRCH', 'ENOENT', 'ENODEV', 'EADDRNOTAVAIL'];
+    if (!(error instanceof FlatnetError) || !gone.includes(error.code)) throw error;
+  }
+}
+
+function removeFrom(kernel: RouteKernel, link: number, entry: Exclude<Entry, { kind: 'route' }>): void {
+  switch (entry.kind) {
+    case 'link':
+      kernel.deleteLink(link);
+      return;
+    case 'address':
+      kernel.deleteAddress({ link, ip: entry.address.ip, prefixLength: entry.address.prefixLength });
+      return;
+    case 'neighbour':
+      kernel.deleteNeighbour({ link, ip: entry.ip });
+      return;
+    case 'fdb':
+      kernel.deleteFdbEntry({ link, mac: entry.mac, destination: entry.via });
+      return;
+  }
+}
+
+/** Sorts in place: as entries have to be made; `reverse` for removal. */
+export function inOrder<T extends Entry>(entries: readonly T[]): T[] {
+  return [...entries].sort((a, b) => KIND_ORDER.indexOf(a.kind) - KIND_ORDER.indexOf(b.kind));
+}
+
+function putLink(kernel: RouteKernel, entry: LinkEntry): void {
+  const existing = kernel.link(entry.device);
+  if (existing !== undefined && isCompatible(kernel, existing, entry)) {
+    kernel.changeLink(existing.index, { mtu: entry.mtu, alias: DEVICE_ALIAS, up: true });
+    if (existing.mac?.equals(entry.mac) !== true) kernel.changeLink(existing.index, { mac: entry.mac });
+    return;
+  }
+  if (existing !== undefined) {
+    if (existing.kind !== 'vxlan') {
+      throw new FlatnetError(`device ${entry.device} exists and is not a VXLAN device`, {
+        code: 'DEVICE_NAME_TAKEN',
+        hint: `remove it (ip link delete ${entry.device}) or choose another network.Backend.VNI`,
+      });
+    }
+    kernel.deleteLink(existing.index);
+  }
+  kernel.addLink({
+    kind: 'vxlan',
+    name: entry.device,
+    mac: entry.mac,
+    mtu: entry.mtu,
+    up: true,
+    alias: DEVICE_ALIAS,
+    vxlan: { vni: entry.vni, port: entry.port, local: entry.local, parent: indexOf(kernel, entry.underlay) },
+  });
+}
+
+/** Whether what cannot be changed on a living VXLAN device is right already. */
+function isCompatible(kernel: RouteKernel, link: Link, entry: LinkEntry): boolean {
+  const { vxlan } = link;
+  return (
+    vxlan !== undefined &&
+    vxlan.vni === entry.vni &&
+    vxlan.port === entry.port &&
+    vxlan.local?.equals(entry.local) === true &&
+    vxlan.parent === kernel.link(entry.underlay)?.index &&
+    !vxlan.learning &&
+    !vxlan.gbp
+  );
+}
+
+function asRoute(kernel: RouteKernel, entry: Extract<Entry, { kind: 'route' }>): NewRoute {
+  return {
+    destination: entry.destination,
+    gateway: entry.via,
+    link: indexOf(kernel, entry.device),
+    onlink: entry.onlink,
+    protocol: ROUTE_PROTOCOL,
+  };
+}
+
+function indexOf(kernel: RouteKernel, device: string): number {
+  const link = kernel.link(device);
+  if (link !== undefined) return link.index;
+  throw new FlatnetError(`there is no device ${device}`, { code: 'ENODEV', retryable: true });
+}
+
+const isVxlan = (link: Link): link is VxlanLink => link.vxlan !== undefined;

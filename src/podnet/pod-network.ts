@@ -1,0 +1,272 @@
+import { FlatnetError, describeError } from '../errors/flatnet-error.ts';
+import type { RouteEvent } from '../kernel/netlink/objects.ts';
+import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
+import type { Logger } from '../log/logger.ts';
+import { diff, formatDiff, isEmpty, type Diff } from '../reconcile/diff.ts';
+import { WorkQueue } from '../reconcile/work-queue.ts';
+import type { Backend, LocalNode } from './backends/backend.ts';
+import { entryKey, formatEntry, sameEntry, type Entry } from './backends/entry.ts';
+import { inOrder, observe, put, remove } from './backends/kernel-entries.ts';
+import { EventFilter } from './event-filter.ts';
+import type { NodeLease } from './node-lease.ts';
+
+export interface PodNetworkOptions {
+  readonly kernel: RouteKernel;
+  readonly backend: Backend;
+  readonly logger: Logger;
+  /** Called when what is wrong with a node has changed; an empty list: nothing any more. */
+  readonly onProblems: (node: string, problems: readonly FlatnetError[]) => void;
+  /** The underlay's device has changed (MTU, addresses): `setLocal` may be due. */
+  readonly onUnderlayChange: () => void;
+  /** Everything is read back and compared so often, milliseconds. Default one minute. */
+  readonly verifyMs?: number;
+}
+
+/** Owner of the entries that the node needs for itself. */
+const OWN = '';
+const REPAIR = 'repair';
+const PEER_PREFIX = 'node/';
+/** Deleting a device brings many events; one repair answers them all. */
+const REPAIR_DELAY_MS = 20;
+
+interface Desired {
+  readonly entry: Entry;
+  readonly owner: string;
+}
+
+/**
+ * Keeps the kernel as the backend's plans want it. A change of one node costs that node's entries. What is in the
+ * kernel at the start is adopted; what nobody wants is pruned only after `allowPrune`. A device or route that
+ * somebody else takes away comes back with all that belongs to it.
+ */
+export class PodNetwork {
+  readonly #options: PodNetworkOptions;
+  readonly #queue: WorkQueue;
+  readonly #leases = new Map<string, NodeLease>();
+  readonly #desired = new Map<string, Desired>();
+  /** What is known to be in the kernel. */
+  readonly #actual = new Map<string, Entry>();
+  /** Nodes some of whose entries another node has claimed before. */
+  readonly #blocked = new Set<string>();
+  readonly #troubled = new Set<string>();
+  readonly #filter: EventFilter;
+  #local: LocalNode | undefined;
+  #mayPrune = false;
+  #repairPending = false;
+  #failure: unknown = new FlatnetError('not programmed yet', { code: 'NOT_READY' });
+
+  constructor(options: PodNetworkOptions) {
+    this.#options = options;
+    this.#queue = new WorkQueue({
+      name: 'podnet',
+      // eslint-disable-next-line typescript/require-await -- the kernel answers at once; the queue wants promises
+      process: async (key) => {
+        this.#process(key);
+      },
+      maxBackoffMs: 5_000,
+      logger: options.logger,
+    });
+    this.#filter = new EventFilter((key) => this.#desired.get(key)?.entry);
+  }
+
+  /** Why the node's own devices are not in place; undefined when they are. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** How many nodes are known, this one not counted. */
+  get peerCount(): number {
+    return this.#leases.size;
+  }
+
+  /** What should be in the kernel, as `formatEntry` prints it. */
+  desiredEntries(): Entry[] {
+    return inOrder([...this.#desired.values()].map(({ entry }) => entry));
+  }
+
+  /** Sets the node's own facts and brings its devices up before it returns. Throws in the kernel's words. */
+  setLocal(local: LocalNode): void {
+    this.#local = local;
+    this.#plan(OWN, this.#options.backend.planNode(local));
+    for (const name of this.#leases.keys()) this.#planPeer(name);
+    this.#repair();
+  }
+
+  setPeer(lease: NodeLease): void {
+    this.#leases.set(lease.node, lease);
+    this.#queue.add(PEER_PREFIX + lease.node);
+  }
+
+  removePeer(node: string): void {
+    if (this.#leases.delete(node)) this.#queue.add(PEER_PREFIX + node);
+  }
+
+  /** All nodes are known: what none of them wants may go. */
+  allowPrune(): void {
+    this.#mayPrune = true;
+    this.#queue.add(REPAIR);
+  }
+
+  /** Works until the signal is aborted, and leaves everything in the kernel. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#options.kernel.watch({
+      groups: ['link', 'address', 'route', 'neighbour'],
+      signal,
+      onEvent: (event) => this.#onEvent(event),
+    });
+    this.#queue.addAfter(REPAIR, this.#verifyMs);
+    await this.#queue.run(signal);
+  }
+
+  get #verifyMs(): number {
+    return this.#options.verifyMs ?? 60_000;
+  }
+
+  #process(key: string): void {
+    if (key === REPAIR) {
+      this.#repairPending = false;
+      this.#queue.addAfter(REPAIR, this.#verifyMs);
+      this.#repair();
+    } else this.#syncPeer(key.slice(PEER_PREFIX.length));
+  }
+
+  #syncPeer(name: string): void {
+    if (this.#local === undefined) return;
+    const changes = this.#planPeer(name);
+    const failed = this.#apply(changes);
+    if (!isEmpty(changes)) this.#log(`node ${name}`, changes);
+    if (changes.remove.length > 0)
+      for (const blocked of this.#blocked) this.#queue.add(PEER_PREFIX + blocked);
+    if (failed !== undefined) throw failed;
+  }
+
+  #planPeer(name: string): Diff<Entry> {
+    const lease = this.#leases.get(name);
+    const { entries, problems } =
+      lease === undefined || this.#local === undefined
+        ? { entries: [], problems: [] }
+        : this.#options.backend.planPeer(this.#local, lease);
+    const changes = this.#plan(name, entries);
+    const claimed = this.#blocked.has(name) ? [this.#claimError(name, entries)] : [];
+    this.#report(name, [...problems, ...claimed]);
+    return changes;
+  }
+
+  /** Makes `entries` what the owner wants; returns how the kernel has to follow. */
+  #plan(owner: string, entries: readonly Entry[]): Diff<Entry> {
+    const before = [...this.#desired.values()].filter((desired) => desired.owner === owner);
+    const granted = entries.filter((entry) => this.#ownerOf(entry, owner) === owner);
+    if (granted.length === entries.length) this.#blocked.delete(owner);
+    else this.#blocked.add(owner);
+    for (const { entry } of before) this.#desired.delete(entryKey(entry));
+    for (const entry of granted) this.#desired.set(entryKey(entry), { entry, owner });
+    const actual = new Map<string, Entry>();
+    for (const entry of [...before.map((desired) => desired.entry), ...granted]) {
+      const found = this.#actual.get(entryKey(entry));
+      if (found !== undefined) actual.set(entryKey(entry), found);
+    }
+    return diff(granted, actual.values(), entryKey, sameEntry);
+  }
+
+  #ownerOf(entry: Entry, otherwise: string): string {
+    return this.#desired.get(entryKey(entry))?.owner ?? otherwise;
+  }
+
+  #claimError(name: string, entries: readonly Entry[]): FlatnetError {
+    const entry = entries.find((each) => this.#ownerOf(each, name) !== name);
+    const what = entry === undefined ? 'an entry' : entryKey(entry);
+    const owner = entry === undefined ? '' : this.#ownerOf(entry, name);
+    return new FlatnetError(`node ${name}: ${what} is claimed by node ${owner} already`, {
+      code: 'CLAIMED_TWICE',
+      hint: 'two nodes have the same pod CIDR or VTEP MAC: one of them has to change',
+    });
+  }
+
+  /** Reads everything back, compares, puts right; prunes where that is allowed. */
+  #repair(): void {
+    if (this.#local === undefined) return;
+    this.#observe();
+    // Devices first: making one anew takes with it what was on the old one.
+    const links = this.desiredEntries().filter(({ kind }) => kind === 'link');
+    const wrong = links.filter((link) => !this.#isActual(link));
+    let failed = this.#apply({ add: wrong, change: [], remove: [] });
+    if (wrong.length > 0) this.#observe();
+    const changes = diff(this.desiredEntries(), this.#actual.values(), entryKey, sameEntry);
+    const allowed = this.#mayPrune ? changes : { ...changes, remove: [] };
+    failed = this.#apply(allowed) ?? failed;
+    if (wrong.length > 0 || !isEmpty(allowed))
+      this.#log('kernel', { ...allowed, add: [...wrong, ...allowed.add] });
+    this.#failure = this.#ownFailure(failed);
+    if (failed !== undefined) throw failed;
+  }
+
+  /** A peer that cannot be programmed is its own matter; the node serves when its own entries are there. */
+  #ownFailure(failed: unknown): unknown {
+    const own = [...this.#desired.values()].filter(({ owner }) => owner === OWN);
+    return own.every(({ entry }) => this.#isActual(entry)) ? undefined : failed;
+  }
+
+  #isActual(entry: Entry): boolean {
+    const found = this.#actual.get(entryKey(entry));
+    return found !== undefined && sameEntry(found, entry);
+  }
+
+  #observe(): void {
+    const devices = this.desiredEntries().flatMap((entry) => (entry.kind === 'link' ? [entry.device] : []));
+    this.#actual.clear();
+    for (const entry of observe(this.#options.kernel, new Set(devices)))
+      this.#actual.set(entryKey(entry), entry);
+    this.#filter.learnDevices(this.#options.kernel.links(), devices, this.#local?.underlay.device);
+  }
+
+  /** Applies what it can; returns the first failure. Adds before it deletes. */
+  #apply(changes: Diff<Entry>): unknown {
+    let failed: unknown;
+    const attempt = (doing: string, entry: Entry, action: () => void): void => {
+      try {
+        action();
+      } catch (error) {
+        failed ??= error;
+        this.#options.logger.warn(
+          { entry: formatEntry(entry), error: describeError(error) },
+          `cannot ${doing}`,
+        );
+      }
+    };
+    for (const entry of inOrder([...changes.add, ...changes.change.map(({ to }) => to)])) {
+      attempt('program', entry, () => {
+        put(this.#options.kernel, entry);
+        this.#actual.set(entryKey(entry), entry);
+      });
+    }
+    for (const entry of inOrder(changes.remove).reverse()) {
+      attempt('remove', entry, () => {
+        remove(this.#options.kernel, entry);
+        this.#actual.delete(entryKey(entry));
+      });
+    }
+    return failed;
+  }
+
+  #onEvent(event: RouteEvent): void {
+    const meaning = this.#filter.judge(event);
+    if (meaning === 'underlay') this.#options.onUnderlayChange();
+    if (meaning === 'none' || this.#repairPending) return;
+    this.#repairPending = true;
+    this.#queue.addAfter(REPAIR, REPAIR_DELAY_MS);
+  }
+
+  #report(node: string, problems: readonly FlatnetError[]): void {
+    if (problems.length === 0 && !this.#troubled.has(node)) return;
+    if (problems.length === 0) this.#troubled.delete(node);
+    else this.#troubled.add(node);
+    this.#options.onProblems(node, problems);
+  }
+
+  #log(subject: string, changes: Diff<Entry>): void {
+    this.#options.logger.info(
+      { subject, changes: formatDiff(changes, formatEntry).split('\n') },
+      'pod network changed',
+    );
+  }
+}
