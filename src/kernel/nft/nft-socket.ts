@@ -1,0 +1,143 @@
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { run } from '../exec/run.ts';
+import { Attributes, MessageBuilder } from '../netlink/message.ts';
+import { ackError, NETLINK_NETFILTER, NetlinkSocket } from '../netlink/socket.ts';
+import {
+  countBatchMessages,
+  decodeElements,
+  encodeBatch,
+  NFT_MSG_GETCHAIN,
+  NFT_MSG_GETGEN,
+  NFT_MSG_GETSETELEM,
+  nftMessageType,
+  writeElementList,
+  writeNfgen,
+  type BatchPart,
+} from './codec.ts';
+import {
+  setName,
+  type NftChange,
+  type NftElement,
+  type NftKernel,
+  type NftSet,
+  type NftTable,
+} from './objects.ts';
+
+const NFTA_CHAIN_TABLE = 1;
+const NFTA_CHAIN_NAME = 3;
+const NFTA_GEN_ID = 1;
+/** A transaction that collides with another one is refused with EAGAIN or EINTR and simply tried again. */
+const COMMIT_ATTEMPTS = 5;
+
+export interface NftSocketOptions {
+  /** Descriptor of the network namespace; the caller's own when absent. */
+  readonly netns?: number;
+}
+
+/** nf_tables of one network namespace, over nfnetlink. */
+export class NftSocket implements NftKernel {
+  readonly #socket: NetlinkSocket;
+  readonly #netns: number | undefined;
+
+  private constructor(socket: NetlinkSocket, netns: number | undefined) {
+    this.#socket = socket;
+    this.#netns = netns;
+  }
+
+  static open(options: NftSocketOptions = {}): NftSocket {
+    const netns = options.netns === undefined ? {} : { netns: options.netns };
+    return new NftSocket(NetlinkSocket.open(NETLINK_NETFILTER, netns), options.netns);
+  }
+
+  commit(changes: readonly NftChange[]): void {
+    const wanted = changes.filter(
+      (change) => change.operation === 'write-chain' || change.elements.length > 0,
+    );
+    if (wanted.length === 0) return;
+    for (let attempt = 1; ; attempt += 1) {
+      const refusal = this.#tryCommit(wanted);
+      if (refusal === undefined) return;
+      const again = refusal.code === 'EAGAIN' || refusal.code === 'EINTR';
+      if (!again || attempt === COMMIT_ATTEMPTS) throw refusal;
+    }
+  }
+
+  elements(set: NftSet): NftElement[] {
+    const body = new MessageBuilder(64);
+    writeElementList(body, set, [], 0, 0, false);
+    const found: NftElement[] = [];
+    const request = { type: nftMessageType(NFT_MSG_GETSETELEM), body: body.finish() };
+    for (const message of this.#socket.dump(request, `read set ${setName(set)}`)) {
+      decodeElements(message.body, set.kind, found);
+    }
+    return found;
+  }
+
+  has(set: NftSet, element: NftElement): boolean {
+    const body = new MessageBuilder(256);
+    writeElementList(body, set, [element], 0, 1, false);
+    const request = { type: nftMessageType(NFT_MSG_GETSETELEM), body: body.finish() };
+    try {
+      const found: NftElement[] = [];
+      for (const message of this.#socket.request(request, `read an element of set ${setName(set)}`)) {
+        decodeElements(message.body, set.kind, found);
+      }
+      return found.some((other) => other.key === element.key && other.value === element.value);
+    } catch (error) {
+      if (error instanceof FlatnetError && error.code === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  chains(table: NftTable): string[] | undefined {
+    // The dump has no filter by table before Linux 6.9: those of other tables are passed over here.
+    const body = writeNfgen(new MessageBuilder(64), table.family);
+    const request = { type: nftMessageType(NFT_MSG_GETCHAIN), body: body.finish() };
+    const names: string[] = [];
+    for (const message of this.#socket.dump(request, `list chains of table ${table.family} ${table.name}`)) {
+      const attributes = Attributes.parse(message.body, 4);
+      if (attributes.string(NFTA_CHAIN_TABLE) === table.name)
+        names.push(attributes.string(NFTA_CHAIN_NAME) ?? '');
+    }
+    return names.length === 0 ? undefined : names;
+  }
+
+  generation(): number {
+    const body = writeNfgen(new MessageBuilder(16), undefined).finish();
+    const request = { type: nftMessageType(NFT_MSG_GETGEN), body };
+    const [answer] = this.#socket.request(request, 'read the generation of nf_tables');
+    return answer === undefined ? 0 : (Attributes.parse(answer.body, 4).u32be(NFTA_GEN_ID) ?? 0);
+  }
+
+  async load(ruleset: string): Promise<void> {
+    const netns = this.#netns === undefined ? {} : { netns: this.#netns };
+    await run('nft', ['-f', '-'], { input: ruleset, ...netns });
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  #tryCommit(changes: readonly NftChange[]): FlatnetError | undefined {
+    const firstSeq = this.#socket.reserveSequence(countBatchMessages(changes));
+    const batch = encodeBatch(changes, firstSeq);
+    const { acks, overrun } = this.#socket.sendBatch(batch.bytes, 'program nftables');
+    const failed = acks.find((ack) => ack.errno !== 0);
+    if (failed !== undefined) return ackError(describePart(batch.parts[failed.seq - firstSeq]), failed);
+    if (acks.length > 0) return undefined;
+    return new FlatnetError('program nftables: the kernel did not acknowledge the transaction', {
+      code: overrun ? 'ENOBUFS' : 'EPROTO',
+      retryable: true,
+    });
+  }
+}
+
+function describePart(part: BatchPart | undefined): string {
+  if (part === undefined) return 'commit to nftables';
+  const { change, from, to } = part;
+  if (change.operation === 'write-chain')
+    return `write chain ${change.table.family} ${change.table.name} ${change.chain}`;
+  const key = Buffer.from(change.elements[from]?.key ?? '', 'latin1').toString('hex');
+  const which = to - from === 1 ? `element 0x${key}` : `${to - from} elements from 0x${key} on`;
+  return `${change.operation} ${which} in set ${setName(change.set)}`;
+}
