@@ -2,7 +2,13 @@ import type { Command } from 'commander';
 import { describeError } from '../errors/flatnet-error.ts';
 
 /** Sub-commands, loaded only when called: the agent must not pay for the lab, nor the other way round. */
-const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command: () => Command }> }> = {};
+const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command: () => Command }> }> = {
+  dns: { summary: 'serve cluster DNS', load: async () => import('./dns.ts') },
+  program: {
+    summary: 'run one of the programs that the lab has instead of images',
+    load: async () => import('./program.ts'),
+  },
+};
 
 async function main(): Promise<void> {
   const { Command } = await import('commander');

@@ -66,6 +66,15 @@ export function encodeError(header: Header, rcode: number): Buffer {
   return packet;
 }
 
+/** "Ask again over TCP": the question and TC, nothing else. */
+export function encodeTruncated(query: Query): Buffer {
+  const packet = Buffer.concat([encodeError(query, 0), query.question.raw]);
+  packet[2] = (packet[2] ?? 0) | TRUNCATED;
+  packet[3] = 0x80;
+  packet.writeUInt16BE(1, 4);
+  return packet;
+}
+
 function responseFlags(header: Header): number {
   return 0x80 | (header.opcode << 3) | (header.recursionDesired ? 0x01 : 0);
 }

@@ -22,5 +22,5 @@ export function reverseZoneOf(network: Cidr): string {
   const nibbles = Buffer.from(bytes)
     .toString('hex')
     .slice(0, Math.floor(network.prefixLength / 4));
-  return [...[...nibbles].reverse(), 'ip6.arpa'].join('.');
+  return [...nibbles.split('').reverse(), 'ip6.arpa'].join('.');
 }

@@ -65,7 +65,8 @@ export function hostOf(endpoint: DnsEndpoint, address: Ip): string {
 
 // An address is no canonical name: as with CoreDNS, such a Service has no records.
 function externalNames(target: string): ServiceNames {
-  const isName = target !== '' && !/^[\d.]+$/.test(target) && !target.includes(':');
+  const labels = target.split('.').every((label) => label.length > 0 && label.length < 64);
+  const isName = labels && target.length < 254 && !/^[\d.]+$/.test(target) && !target.includes(':');
   return isName ? { ...NOTHING, externalName: target } : NOTHING;
 }
 
