@@ -1,0 +1,69 @@
+import type { IncomingMessage } from 'node:http';
+import { parse as parseYaml } from 'yaml';
+import { type Json, type JsonObject, isObject } from '../json/json.ts';
+import { badRequest, StatusError } from '../json/status-error.ts';
+
+/** kube-apiserver's own limit of a request body. */
+export const MAX_BODY_BYTES = 3 * 1024 * 1024;
+
+/** Reads a body up to the limit; 413 past it. */
+export async function readBody(request: IncomingMessage, limit = MAX_BODY_BYTES): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit) {
+      throw new StatusError(
+        413,
+        'RequestEntityTooLarge',
+        `Request entity too large: limit is ${limit} bytes`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** The media type without parameters, lower case; JSON where the client names none. */
+export function mediaType(request: IncomingMessage): string {
+  return (request.headers['content-type'] ?? 'application/json').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+}
+
+/** Parses JSON or YAML by the media type; 400 for malformed text, 415 for a type the server does not read. */
+export function parseBody(text: string, type: string): Json {
+  if (type.endsWith('json') || type === '*/*' || type === '') return parseJson(text);
+  if (type.endsWith('yaml')) return parseYamlText(text);
+  throw new StatusError(
+    415,
+    'UnsupportedMediaType',
+    `the body of the request was in an unknown format (${type}) - accepted media types include: application/json, application/yaml`,
+  );
+}
+
+function parseJson(text: string): Json {
+  try {
+    return JSON.parse(text) as Json;
+  } catch (error) {
+    throw badRequest(`the object provided is unrecognized (must be valid JSON): ${messageOf(error)}`);
+  }
+}
+
+function parseYamlText(text: string): Json {
+  try {
+    // Aliases are bounded by the library; merge keys are what kubectl's users write.
+    return parseYaml(text, { merge: true }) as Json;
+  } catch (error) {
+    throw badRequest(`error converting YAML to JSON: ${messageOf(error)}`);
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** As parseBody, for bodies that must be an object. */
+export function parseObjectBody(text: string, type: string): JsonObject {
+  const body = parseBody(text, type);
+  if (!isObject(body)) throw badRequest('the body of the request is not an object');
+  return body;
+}
