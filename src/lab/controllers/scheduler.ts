@@ -1,0 +1,153 @@
+import type { Binding, Node, Pod } from 'kubernetes-types/core/v1.js';
+import { hasStatus } from '../../cluster/api-error.ts';
+import { keyOf, refOf } from '../../cluster/kube-object.ts';
+import { PODS } from '../../cluster/resource-type.ts';
+import { byNode, type ControllerContext } from './context.ts';
+import { misfit } from './node-fit.ts';
+import { controllerOf } from './ownership.ts';
+import { isTerminal } from './pod-state.ts';
+
+const SCHEDULER = 'default-scheduler';
+
+/**
+ * Gives each pod a node that it fits on, the one with the fewest pods of the same owner, then with the fewest
+ * pods. Not weighed: resource requests, affinity between pods, topology spread constraints.
+ */
+export function startScheduler(context: ControllerContext): void {
+  const { views, client, signal } = context;
+  const recorder = context.recorder(SCHEDULER);
+  /** Keys of pods that fitted nowhere: looked at again when a node changes or a pod leaves. */
+  const waiting = new Set<string>();
+  const queue = context.queue('scheduler', async (key) => {
+    const pod = views.pods.get(key);
+    waiting.delete(key);
+    if (pod === undefined || !isToSchedule(pod)) return;
+    const decision = choose(pod, [...views.nodes.values()], (node) => views.pods.find(byNode(node)));
+    if (decision.node === undefined) {
+      waiting.add(key);
+      await reportUnschedulable(pod, decision.why);
+      return;
+    }
+    await bind(pod, decision.node);
+  });
+
+  async function bind(pod: Pod, node: string): Promise<void> {
+    const { name = '', namespace = '' } = pod.metadata ?? {};
+    const binding: Binding = {
+      apiVersion: 'v1',
+      kind: 'Binding',
+      metadata: { name, namespace },
+      target: { apiVersion: 'v1', kind: 'Node', name: node },
+    };
+    try {
+      await client.createSubresource(PODS, refOf(pod), 'binding', binding, { signal });
+    } catch (error) {
+      // Deleted, or bound by somebody else, since the decision.
+      if (hasStatus(error, 404) || hasStatus(error, 409)) return;
+      throw error;
+    }
+    views.pods.written({ ...pod, spec: { containers: [], ...pod.spec, nodeName: node } });
+    recorder.record(pod, 'Normal', 'Scheduled', `Successfully assigned ${namespace}/${name} to ${node}`);
+  }
+
+  async function reportUnschedulable(pod: Pod, message: string): Promise<void> {
+    const known = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
+    if (known?.status === 'False' && known.message === message) return;
+    recorder.record(pod, 'Warning', 'FailedScheduling', message);
+    const condition = {
+      type: 'PodScheduled',
+      status: 'False',
+      reason: 'Unschedulable',
+      message,
+      lastTransitionTime: new Date().toISOString(),
+    };
+    const body = { status: { conditions: [condition] } };
+    await client.patch(PODS, refOf(pod), { type: 'strategic', body }, { subresource: 'status', signal });
+  }
+
+  const reconsider = (): void => {
+    for (const key of waiting) queue.add(key);
+  };
+  views.pods.onChange((now, before) => {
+    if (now === undefined) {
+      if (before !== undefined) waiting.delete(keyOf(before));
+      if (before?.spec?.nodeName !== undefined) reconsider();
+    } else if (isToSchedule(now) && (before === undefined || !isToSchedule(before))) queue.add(keyOf(now));
+  });
+  views.nodes.onChange((now, before) => {
+    if (now !== undefined && (before === undefined || admission(now) !== admission(before))) reconsider();
+  });
+}
+
+function isToSchedule(pod: Pod): boolean {
+  const { nodeName, schedulerName = SCHEDULER, schedulingGates = [] } = pod.spec ?? {};
+  return (
+    nodeName === undefined &&
+    schedulerName === SCHEDULER &&
+    schedulingGates.length === 0 &&
+    pod.metadata?.deletionTimestamp === undefined &&
+    !isTerminal(pod)
+  );
+}
+
+/** What of a node decides about pods; the rest (heartbeats above all) does not reopen decisions. */
+function admission(node: Node): string {
+  const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')?.status;
+  const { unschedulable, taints } = node.spec ?? {};
+  return JSON.stringify([
+    ready,
+    unschedulable,
+    taints,
+    node.metadata?.labels,
+    node.status?.allocatable?.['pods'],
+  ]);
+}
+
+export type Decision = { readonly node: string } | { readonly node?: undefined; readonly why: string };
+
+/** Pure: the node for a pod among `nodes`, or why there is none. */
+export function choose(pod: Pod, nodes: readonly Node[], podsOn: (node: string) => readonly Pod[]): Decision {
+  const owner = controllerOf(pod)?.uid;
+  const reasons = new Map<string, number>();
+  let best: { name: string; siblings: number; pods: number } | undefined;
+  for (const node of nodes) {
+    const name = node.metadata?.name ?? '';
+    const running = podsOn(name).filter((other) => !isTerminal(other));
+    const why = misfitOn(pod, node, running.length);
+    if (why !== undefined) {
+      reasons.set(why, (reasons.get(why) ?? 0) + 1);
+      continue;
+    }
+    const siblings = running.filter(
+      (other) =>
+        owner !== undefined &&
+        controllerOf(other)?.uid === owner &&
+        other.metadata?.deletionTimestamp === undefined,
+    ).length;
+    const candidate = { name, siblings, pods: running.length };
+    if (best === undefined || isBetter(candidate, best)) best = candidate;
+  }
+  if (best !== undefined) return { node: best.name };
+  const list = [...reasons].map(([why, count]) => `${count} node(s) ${why}`).sort();
+  return {
+    why: `0/${nodes.length} nodes are available: ${list.join(', ') || 'there are no nodes'}.`,
+  };
+}
+
+function misfitOn(pod: Pod, node: Node, running: number): string | undefined {
+  const room = Number(node.status?.allocatable?.['pods'] ?? Infinity);
+  const why = misfit(pod.spec ?? { containers: [] }, pod.spec?.tolerations ?? [], node);
+  return why ?? (running >= room ? 'had too many pods' : undefined);
+}
+
+interface Candidate {
+  readonly name: string;
+  readonly siblings: number;
+  readonly pods: number;
+}
+
+function isBetter(a: Candidate, b: Candidate): boolean {
+  if (a.siblings !== b.siblings) return a.siblings < b.siblings;
+  if (a.pods !== b.pods) return a.pods < b.pods;
+  return a.name < b.name;
+}
