@@ -44,6 +44,7 @@ export class PodNetwork {
   readonly #queue: WorkQueue;
   readonly #leases = new Map<string, NodeLease>();
   readonly #desired = new Map<string, Desired>();
+  readonly #byOwner = new Map<string, readonly Entry[]>();
   /** What is known to be in the kernel. */
   readonly #actual = new Map<string, Entry>();
   /** Nodes some of whose entries another node has claimed before. */
@@ -154,14 +155,16 @@ export class PodNetwork {
 
   /** Makes `entries` what the owner wants; returns how the kernel has to follow. */
   #plan(owner: string, entries: readonly Entry[]): Diff<Entry> {
-    const before = [...this.#desired.values()].filter((desired) => desired.owner === owner);
+    const before = this.#byOwner.get(owner) ?? [];
     const granted = entries.filter((entry) => this.#ownerOf(entry, owner) === owner);
     if (granted.length === entries.length) this.#blocked.delete(owner);
     else this.#blocked.add(owner);
-    for (const { entry } of before) this.#desired.delete(entryKey(entry));
+    for (const entry of before) this.#desired.delete(entryKey(entry));
     for (const entry of granted) this.#desired.set(entryKey(entry), { entry, owner });
+    if (granted.length === 0) this.#byOwner.delete(owner);
+    else this.#byOwner.set(owner, granted);
     const actual = new Map<string, Entry>();
-    for (const entry of [...before.map((desired) => desired.entry), ...granted]) {
+    for (const entry of [...before, ...granted]) {
       const found = this.#actual.get(entryKey(entry));
       if (found !== undefined) actual.set(entryKey(entry), found);
     }
@@ -202,8 +205,8 @@ export class PodNetwork {
 
   /** A peer that cannot be programmed is its own matter; the node serves when its own entries are there. */
   #ownFailure(failed: unknown): unknown {
-    const own = [...this.#desired.values()].filter(({ owner }) => owner === OWN);
-    return own.every(({ entry }) => this.#isActual(entry)) ? undefined : failed;
+    const own = this.#byOwner.get(OWN) ?? [];
+    return own.every((entry) => this.#isActual(entry)) ? undefined : failed;
   }
 
   #isActual(entry: Entry): boolean {

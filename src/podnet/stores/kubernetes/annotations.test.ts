@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { Cidr } from '../../../net/cidr.ts';
-import { Ip } from '../../../net/ip.ts';
+import { Ip, type IpFamily } from '../../../net/ip.ts';
 import { Mac } from '../../../net/mac.ts';
 import type { NodeLease } from '../../node-lease.ts';
 import { publicIpOverwrite, publishedMac, readLease, writeLease, type AnnotatedNode } from './annotations.ts';
+
+const V4 = new Map<IpFamily, Cidr>([[4, Cidr.parse('10.244.0.0/16')]]);
+const DUAL = new Map<IpFamily, Cidr>([...V4, [6, Cidr.parse('fd00::/48')]]);
 
 const P = 'flannel.alpha.coreos.com/';
 
@@ -32,7 +35,7 @@ const withOne = (name: string, value: string): AnnotatedNode => ({
 
 describe('reading', () => {
   test("a flannel node's lease, which writes back to the same bytes", () => {
-    const { lease, problems } = readLease(flannelNode, [4]);
+    const { lease, problems } = readLease(flannelNode, V4);
     expect(problems).toEqual([]);
     expect(lease?.families.get(4)?.publicIp.toString()).toBe('172.30.0.2');
     expect(lease?.families.get(4)?.podCidr.toString()).toBe('10.244.2.0/24');
@@ -44,7 +47,7 @@ describe('reading', () => {
     ['managed by somebody else', withOne('kube-subnet-manager', 'false')],
     ['without pod CIDR yet', { ...flannelNode, podCidrs: [] }],
   ])('a node %s is ignored without complaint', (_, node) => {
-    expect(readLease(node, [4])).toEqual({ lease: undefined, problems: [] });
+    expect(readLease(node, V4)).toEqual({ lease: undefined, problems: [] });
   });
 
   test.each<[AnnotatedNode, string]>([
@@ -59,15 +62,15 @@ describe('reading', () => {
       'node node-2: spec.podCIDRs: "10.244.2.7/24" has bits set',
     ],
   ])('a wrong annotation is named', (node, message) => {
-    const { lease, problems } = readLease(node, [4]);
+    const { lease, problems } = readLease(node, V4);
     expect(lease).toBeUndefined();
     expect(problems.map((problem) => problem.message).join()).toContain(message);
   });
 
   test('one family that is wrong leaves the other usable', () => {
     const { lease, problems } = readLease(
-      { ...flannelNode, podCidrs: ['10.244.2.0/24', 'fd00:2::/64'] },
-      [4, 6],
+      { ...flannelNode, podCidrs: ['10.244.2.0/24', 'fd00:0:0:2::/64'] },
+      DUAL,
     );
     expect([...(lease?.families.keys() ?? [])]).toEqual([4]);
     expect(problems).toHaveLength(1);

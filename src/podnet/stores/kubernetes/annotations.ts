@@ -42,16 +42,19 @@ export interface ReadLease {
   readonly problems: readonly FlatnetError[];
 }
 
-/** Reads another node's lease. A family that is wrong is left out and reported; the other stays usable. */
-export function readLease(node: AnnotatedNode, families: Iterable<IpFamily>): ReadLease {
+/**
+ * Reads another node's lease in the cluster's `networks`. A family that is wrong is left out and reported; the other
+ * stays usable.
+ */
+export function readLease(node: AnnotatedNode, networks: ReadonlyMap<IpFamily, Cidr>): ReadLease {
   if (node.annotations[MANAGED] !== 'true') return { lease: undefined, problems: [] };
   const problems: FlatnetError[] = [];
   const found = new Map<IpFamily, FamilyLease>();
   const backendType = node.annotations[BACKEND_TYPE];
-  for (const family of families) {
+  for (const [family, network] of networks) {
     try {
       if (backendType === undefined) throw annotationError(node.name, BACKEND_TYPE, 'is missing');
-      const podCidr = podCidrOf(node, family);
+      const podCidr = podCidrOf(node, family, network);
       // Without a pod CIDR yet there is nothing to reach, and nothing wrong.
       if (podCidr !== undefined) found.set(family, { podCidr, ...readFamily(node, family, backendType) });
     } catch (error) {
@@ -63,22 +66,34 @@ export function readLease(node: AnnotatedNode, families: Iterable<IpFamily>): Re
   return { lease: { node: node.name, backendType, families: found }, problems };
 }
 
-/** The node's pod CIDR of one family; undefined when none is assigned. Throws INVALID_POD_CIDR naming the node. */
+/**
+ * The node's pod CIDR of one family; undefined when none is assigned. Throws INVALID_POD_CIDR naming the node, also
+ * when it lies outside the cluster's network: a route for it could take away other traffic.
+ */
 export function podCidrOf(
   node: Pick<AnnotatedNode, 'name' | 'podCidrs'>,
   family: IpFamily,
+  network: Cidr,
 ): Cidr | undefined {
+  const refuse = (what: string, hint?: string): FlatnetError =>
+    new FlatnetError(`node ${node.name}: spec.podCIDRs: ${what}`, {
+      code: 'INVALID_POD_CIDR',
+      ...(hint === undefined ? {} : { hint }),
+    });
   for (const text of node.podCidrs) {
     let cidr: Cidr;
     try {
       cidr = Cidr.parseStrict(text);
-    } catch (cause) {
-      throw new FlatnetError(`node ${node.name}: spec.podCIDRs: ${(cause as Error).message}`, {
-        code: 'INVALID_POD_CIDR',
-        cause,
-      });
+    } catch (error) {
+      throw refuse(error instanceof Error ? error.message : String(error));
     }
-    if (cidr.family === family) return cidr;
+    if (cidr.family !== family) continue;
+    if (network.contains(cidr)) return cidr;
+    const field = family === 4 ? 'network.Network' : 'network.IPv6Network';
+    throw refuse(
+      `${text} is not within ${field} ${network.toString()}`,
+      'make the two agree with --cluster-cidr',
+    );
   }
   return undefined;
 }

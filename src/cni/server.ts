@@ -1,0 +1,74 @@
+import { chmodSync, mkdirSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { listenUnix } from '../kernel/netns/listen.ts';
+import type { Logger } from '../log/logger.ts';
+import { decodeCall, encodeReply, type PluginCall } from './protocol/frame.ts';
+import { errorReply } from './protocol/cni-error.ts';
+
+export interface CniServerOptions {
+  readonly socketPath: string;
+  readonly handle: (call: PluginCall) => { readonly exitCode: number; readonly stdout: string };
+  readonly logger: Logger;
+}
+
+/** A plugin sends its whole request at once; one that stalls does not hold the connection for ever. */
+const IDLE_MS = 10_000;
+
+/** The unix socket that the plugin executable talks to; for root alone (0600). */
+export class CniServer {
+  readonly #options: CniServerOptions;
+  readonly #server: Server;
+
+  private constructor(options: CniServerOptions) {
+    this.#options = options;
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
+  }
+
+  /** Listens before it resolves; a socket file left by a killed agent is replaced. Closed when the signal aborts. */
+  static async listen(options: CniServerOptions, signal: AbortSignal): Promise<CniServer> {
+    const { socketPath } = options;
+    mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
+    const cni = new CniServer(options);
+    const before = process.umask(0o177);
+    let fd: number;
+    try {
+      fd = listenUnix(socketPath);
+    } finally {
+      process.umask(before);
+    }
+    chmodSync(socketPath, 0o600);
+    await new Promise<void>((resolve, reject) => {
+      cni.#server.once('error', reject);
+      cni.#server.listen({ fd }, resolve);
+    });
+    // The file stays: unlinking it could hit that of a successor, who replaces it anyway.
+    signal.addEventListener('abort', () => cni.#server.close(), { once: true });
+    return cni;
+  }
+
+  #serve(socket: Socket): void {
+    const chunks: Buffer[] = [];
+    socket.setTimeout(IDLE_MS, () => socket.destroy());
+    socket.on('error', (error) =>
+      this.#options.logger.debug({ error: error.message }, 'cni client went away'),
+    );
+    socket.on('data', (chunk) => {
+      chunks.push(chunk);
+      const reply = this.#reply(Buffer.concat(chunks));
+      if (reply !== undefined) socket.end(reply);
+    });
+    socket.on('end', () => socket.end());
+  }
+
+  #reply(data: Buffer): Buffer | undefined {
+    try {
+      const call = decodeCall(data);
+      if (call === undefined) return undefined;
+      const { exitCode, stdout } = this.#options.handle(call);
+      return encodeReply(exitCode, stdout);
+    } catch (error) {
+      return encodeReply(1, errorReply(error, '1.0.0'));
+    }
+  }
+}

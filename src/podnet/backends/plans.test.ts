@@ -1,0 +1,128 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Cidr } from '../../net/cidr.ts';
+import { Ip, type IpFamily } from '../../net/ip.ts';
+import { Mac } from '../../net/mac.ts';
+import type { NodeLease } from '../node-lease.ts';
+import { podMtu, type Backend, type LocalNode } from './backend.ts';
+import { entryKey, formatEntry } from './entry.ts';
+import { HostGwBackend } from './hostgw/host-gw.ts';
+import { VxlanBackend } from './vxlan/vxlan.ts';
+
+const mac = (n: number): Mac => Mac.parse(`02:00:00:00:00:${n.toString(16).padStart(2, '0')}`);
+
+const here: LocalNode = {
+  name: 'node-1',
+  underlay: { device: 'eth0', mtu: 1500, onLink: [Cidr.parse('172.30.0.0/24'), Cidr.parse('fd00:30::/64')] },
+  families: new Map([
+    [4, { podCidr: Cidr.parse('10.244.1.0/24'), ip: Ip.parse('172.30.0.1'), vtepMac: mac(1) }],
+    [6, { podCidr: Cidr.parse('fd00:10:244:1::/64'), ip: Ip.parse('fd00:30::1'), vtepMac: mac(0x61) }],
+  ]),
+};
+
+function peer(
+  n: number,
+  changes: { ip?: string; type?: string; vni?: number; podCidr?: string } = {},
+): NodeLease {
+  const vtep = { vni: changes.vni ?? 1, mac: mac(n) };
+  const backendType = changes.type ?? 'vxlan';
+  return {
+    node: `node-${n}`,
+    backendType,
+    families: new Map<IpFamily, NonNullable<ReturnType<NodeLease['families']['get']>>>([
+      [
+        4,
+        {
+          podCidr: Cidr.parse(changes.podCidr ?? `10.244.${n}.0/24`),
+          publicIp: Ip.parse(changes.ip ?? `172.30.0.${n}`),
+          vtep: backendType === 'vxlan' ? vtep : undefined,
+        },
+      ],
+    ]),
+  };
+}
+
+const vxlan = (directRouting = false): Backend =>
+  new VxlanBackend({ type: 'vxlan', vni: 1, port: 8472, directRouting, underlayMtu: undefined });
+
+const planned = (backend: Backend, lease: NodeLease): string[] =>
+  backend.planPeer(here, lease).entries.map(formatEntry);
+const problems = (backend: Backend, lease: NodeLease): string =>
+  backend
+    .planPeer(here, lease)
+    .problems.map(({ message }) => message)
+    .join();
+
+describe('vxlan', () => {
+  test("the node's own devices are flannel's", () => {
+    expect(vxlan().planNode(here).map(formatEntry)).toEqual([
+      'link flannel.1 address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 172.30.0.1 dev eth0 dstport 8472 nolearning',
+      'address 10.244.1.0/32 dev flannel.1',
+      'link flannel-v6.1 address 02:00:00:00:00:61 mtu 1430 type vxlan id 1 local fd00:30::1 dev eth0 dstport 8472 nolearning',
+      'address fd00:10:244:1::/128 dev flannel-v6.1',
+    ]);
+  });
+
+  test('a peer is neighbour, forwarding entry and route', () => {
+    expect(planned(vxlan(), peer(2))).toEqual([
+      'neighbour 10.244.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent',
+      'fdb 02:00:00:00:00:02 dev flannel.1 dst 172.30.0.2 self permanent',
+      'route 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink',
+    ]);
+  });
+
+  test('direct routing is taken only to nodes of the same subnet', () => {
+    expect(planned(vxlan(true), peer(2))).toEqual(['route 10.244.2.0/24 via 172.30.0.2 dev eth0']);
+    expect(planned(vxlan(true), peer(2, { ip: '172.31.0.2' }))).toHaveLength(3);
+  });
+
+  test.each<[string, NodeLease, string]>([
+    [
+      'another VNI',
+      peer(2, { vni: 9 }),
+      'its annotation says VNI 9, but this node has network.Backend.VNI 1',
+    ],
+    ['another backend', peer(2, { type: 'host-gw' }), 'backend-type is "host-gw", but this node has "vxlan"'],
+    ['our pod CIDR', peer(2, { podCidr: '10.244.0.0/16' }), 'pod CIDR 10.244.0.0/16 overlaps 10.244.1.0/24'],
+    ['our address', peer(2, { ip: '172.30.0.1' }), "public IP 172.30.0.1 is this node's own"],
+  ])('a peer with %s is reported and not programmed', (_, lease, message) => {
+    expect(problems(vxlan(), lease)).toContain(`node node-2`);
+    expect(problems(vxlan(), lease)).toContain(message);
+    expect(planned(vxlan(), lease)).toEqual([]);
+  });
+});
+
+describe('host-gw', () => {
+  const backend = new HostGwBackend();
+
+  test('a peer is a route by way of its address', () => {
+    expect(backend.planNode()).toEqual([]);
+    expect(planned(backend, peer(2, { type: 'host-gw' }))).toEqual([
+      'route 10.244.2.0/24 via 172.30.0.2 dev eth0',
+    ]);
+  });
+
+  test('a peer behind a router is reported with the remedy', () => {
+    expect(problems(backend, peer(2, { type: 'host-gw', ip: '172.31.0.2' }))).toContain(
+      'node node-2: 172.31.0.2 is not on a subnet of eth0 (172.30.0.0/24, fd00:30::/64): host-gw cannot reach it',
+    );
+  });
+});
+
+test('pods get the MTU that is left by the largest encapsulation in use', () => {
+  const v4 = { ...here, families: new Map([...here.families].filter(([family]) => family === 4)) };
+  expect(podMtu(vxlan(), v4)).toBe(1450);
+  expect(podMtu(vxlan(), here)).toBe(1430);
+  expect(podMtu(new HostGwBackend(), here)).toBe(1500);
+});
+
+test('plans of different peers never meet, whatever subset of the cluster is planned', () => {
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.integer({ min: 2, max: 250 })), fc.boolean(), (nodes, direct) => {
+      const keys = nodes.flatMap((n) => vxlan(direct).planPeer(here, peer(n)).entries.map(entryKey));
+      expect(new Set(keys).size).toBe(keys.length);
+      expect(keys.filter((key) => key.startsWith('route'))).toHaveLength(nodes.length);
+    }),
+    { numRuns: 30 },
+  );
+});
