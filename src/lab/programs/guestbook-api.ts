@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { hostname } from 'node:os';
 import { FlatnetError, describeError } from '../../errors/flatnet-error.ts';
 import { Flags } from './flags.ts';
-import { checkMessage, type GuestbookMessage } from './guestbook-message.ts';
+import { checkMessage, readStored, type GuestbookMessage } from './guestbook-message.ts';
 import { drain, listenOn, readBody } from './http-program.ts';
 import { logLine, terminationSignal, type Program } from './program.ts';
 import { RedisClient } from './redis-client.ts';
@@ -61,14 +61,9 @@ async function answer(store: RedisClient, request: IncomingMessage, response: Se
 
 async function list(store: RedisClient): Promise<GuestbookMessage[]> {
   const values = await store.command('LRANGE', KEY, '0', String(SHOWN - 1));
-  return (Array.isArray(values) ? (values as RespValue[]) : []).flatMap((value) => {
-    try {
-      return typeof value === 'string' ? [JSON.parse(value) as GuestbookMessage] : [];
-    } catch {
-      // Somebody else writes to the list; their entry is not shown, the others are.
-      return [];
-    }
-  });
+  return (Array.isArray(values) ? (values as RespValue[]) : [])
+    .map((value) => (typeof value === 'string' ? readStored(value) : undefined))
+    .filter((message) => message !== undefined);
 }
 
 async function add(store: RedisClient, body: string): Promise<GuestbookMessage> {

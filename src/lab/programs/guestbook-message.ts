@@ -29,6 +29,17 @@ export function checkMessage(input: unknown): { name: string; text: string } {
   return { name: checkField('name', name, NAME_LIMIT), text: checkField('message', text, TEXT_LIMIT) };
 }
 
+/** An entry as it lies in the store; undefined for what somebody else put there. */
+export function readStored(text: string): GuestbookMessage | undefined {
+  try {
+    const { name, text: words, at, pod } = JSON.parse(text) as Record<string, unknown>;
+    const whole = [name, words, at, pod].every((field) => typeof field === 'string');
+    return whole ? ({ name, text: words, at, pod } as GuestbookMessage) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function checkField(field: string, value: unknown, limit: number): string {
   const trimmed = typeof value === 'string' ? value.trim() : '';
   if (trimmed === '') throw invalid(`Please fill in the ${field}.`);

@@ -73,7 +73,7 @@ export function renderPage(state: PageState): string {
 function renderMessage(message: GuestbookMessage): string {
   const at = new Date(message.at);
   const iso = Number.isNaN(at.getTime()) ? '' : at.toISOString();
-  return `<li><article><h3>${escapeHtml(String(message.name))}</h3><p class="text">${escapeHtml(String(message.text))}</p><p class="meta"><time datetime="${iso}">${iso.slice(0, 16).replace('T', ' ')} UTC</time> <span class="pod">taken by ${escapeHtml(String(message.pod))}</span></p></article></li>`;
+  return `<li><article><h3>${escapeHtml(message.name)}</h3><p class="text">${escapeHtml(message.text)}</p><p class="meta"><time datetime="${iso}">${iso.slice(0, 16).replace('T', ' ')} UTC</time> <span class="pod">taken by ${escapeHtml(message.pod)}</span></p></article></li>`;
 }
 
 function escapeHtml(text: string): string {

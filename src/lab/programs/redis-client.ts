@@ -79,10 +79,9 @@ export class RedisClient {
   }
 }
 
-function describe(reason: Error | undefined): string {
+function describe(reason: NodeJS.ErrnoException | undefined): string {
   if (reason instanceof FlatnetError) return reason.message.replace(/^.*cannot be used: /, '');
-  const code = (reason as NodeJS.ErrnoException | undefined)?.code;
-  switch (code) {
+  switch (reason?.code) {
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return 'its name does not resolve';
