@@ -1,31 +1,46 @@
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.js';
-import { hasStatus } from '../../cluster/api-error.ts';
+import type { EventRecorder } from '../../cluster/event-recorder.ts';
 import { keyOf, objectKey, refOf } from '../../cluster/kube-object.ts';
 import { DEPLOYMENTS, REPLICA_SETS } from '../../cluster/resource-type.ts';
-import { byController, type ControllerContext } from './context.ts';
+import { byController, type ControllerContext, type Views } from './context.ts';
+import type { WorkQueue } from '../../reconcile/work-queue.ts';
 import { deploymentStatus, untilDeadline } from './deployment-status.ts';
 import { controllerOf } from './ownership.ts';
 import { ReplicaSetHistory, REVISION } from './replica-set-history.ts';
 import { nextNewSize, nextOldSizes, type SetSize, toleranceOf } from './rollout-math.ts';
-import { sameJson } from './same-json.ts';
+import { writeStatus } from './status-writer.ts';
 import { sameTemplate } from './template-hash.ts';
 
 /** Brings Deployments from one pod template to the next, within maxSurge and maxUnavailable. */
 export function startDeployments(context: ControllerContext): void {
-  const { views, client, signal } = context;
-  const recorder = context.recorder('deployment-controller');
-  const history = new ReplicaSetHistory(context);
-  const queue = context.queue('deployment', sync, 4);
+  const again = (key: string, delayMs: number): void => queue.addAfter(key, delayMs);
+  const rollouts = new Rollouts(context, again);
+  const queue = context.queue('deployment', async (key) => rollouts.sync(key), 4);
+  watchDeployments(context.views, queue);
+}
 
-  async function sync(key: string): Promise<void> {
-    const deployment = views.deployments.get(key);
-    if (deployment === undefined) return;
-    if (deployment.metadata?.deletionTimestamp === undefined) await roll(deployment);
-    await updateStatus(deployment);
+class Rollouts {
+  readonly #context: ControllerContext;
+  readonly #recorder: EventRecorder;
+  readonly #history: ReplicaSetHistory;
+  readonly #again: (key: string, delayMs: number) => void;
+
+  constructor(context: ControllerContext, again: (key: string, delayMs: number) => void) {
+    this.#context = context;
+    this.#recorder = context.recorder('deployment-controller');
+    this.#history = new ReplicaSetHistory(context);
+    this.#again = again;
   }
 
-  async function roll(deployment: Deployment): Promise<void> {
-    const sets = setsOf(deployment);
+  async sync(key: string): Promise<void> {
+    const deployment = this.#context.views.deployments.get(key);
+    if (deployment === undefined) return;
+    if (deployment.metadata?.deletionTimestamp === undefined) await this.#roll(deployment);
+    await this.#updateStatus(deployment);
+  }
+
+  async #roll(deployment: Deployment): Promise<void> {
+    const sets = this.#setsOf(deployment);
     const isPaused = deployment.spec?.paused === true;
     const found = sets.find((set) => sameTemplate(set.spec?.template, deployment.spec?.template));
     const old = sets.filter((set) => set !== found);
@@ -33,74 +48,72 @@ export function startDeployments(context: ControllerContext): void {
       // Only scaling: of the set that stands alone.
       const active = sets.filter((set) => (set.spec?.replicas ?? 0) > 0);
       const only = active.length === 1 ? active[0] : undefined;
-      if (only !== undefined) await resize(deployment, only, deployment.spec?.replicas ?? 1);
+      if (only !== undefined) await this.#resize(deployment, only, deployment.spec?.replicas ?? 1);
       return;
     }
-    if (deployment.spec?.strategy?.type === 'Recreate' && !(await isCleared(deployment, old))) return;
-    const fresh = found ?? (await history.create(deployment, sets));
+    if (deployment.spec?.strategy?.type === 'Recreate' && !(await this.#isCleared(deployment, old))) return;
+    const fresh = found ?? (await this.#history.create(deployment, sets));
     if (fresh === undefined) return;
-    const current = await history.mark(deployment, fresh, old);
-    await step(deployment, current, old);
-    await history.prune(deployment, old);
+    const current = await this.#history.mark(deployment, fresh, old);
+    await this.#step(deployment, current, old);
+    await this.#history.prune(deployment, old);
   }
 
-  async function step(deployment: Deployment, fresh: ReplicaSet, old: readonly ReplicaSet[]): Promise<void> {
+  async #step(deployment: Deployment, fresh: ReplicaSet, old: readonly ReplicaSet[]): Promise<void> {
     const wanted = deployment.spec?.replicas ?? 1;
     const tolerance = toleranceOf(deployment.spec ?? { selector: {}, template: {} });
     const oldSizes = old.map(sizeOf);
     const size = nextNewSize(wanted, tolerance, sizeOf(fresh), oldSizes);
-    const resized = await resize(deployment, fresh, size);
+    const resized = await this.#resize(deployment, fresh, size);
     const next = nextOldSizes(wanted, tolerance, sizeOf(resized), oldSizes);
-    for (const set of old) await resize(deployment, set, next.get(set.metadata?.name ?? '') ?? 0);
+    for (const set of old) await this.#resize(deployment, set, next.get(set.metadata?.name ?? '') ?? 0);
   }
 
   /** Recreate: nothing of the new before the last pod of the old is gone. */
-  async function isCleared(deployment: Deployment, old: readonly ReplicaSet[]): Promise<boolean> {
-    for (const set of old) await resize(deployment, set, 0);
-    return old.every((set) => views.pods.find(byController(set.metadata?.uid ?? '')).length === 0);
+  async #isCleared(deployment: Deployment, old: readonly ReplicaSet[]): Promise<boolean> {
+    for (const set of old) await this.#resize(deployment, set, 0);
+    return old.every(
+      (set) => this.#context.views.pods.find(byController(set.metadata?.uid ?? '')).length === 0,
+    );
   }
 
-  async function resize(deployment: Deployment, set: ReplicaSet, replicas: number): Promise<ReplicaSet> {
+  async #resize(deployment: Deployment, set: ReplicaSet, replicas: number): Promise<ReplicaSet> {
     const before = set.spec?.replicas ?? 1;
     if (before === replicas) return set;
     const body = { spec: { replicas } };
-    const resized = await client.patch(REPLICA_SETS, refOf(set), { type: 'merge', body }, { signal });
-    views.replicaSets.written(resized);
+    const resized = await this.#context.client.patch(
+      REPLICA_SETS,
+      refOf(set),
+      { type: 'merge', body },
+      { signal: this.#context.signal },
+    );
+    this.#context.views.replicaSets.written(resized);
     const name = set.metadata?.name ?? '';
     const message = `Scaled ${replicas > before ? 'up' : 'down'} replica set ${name} from ${before} to ${replicas}`;
-    recorder.record(deployment, 'Normal', 'ScalingReplicaSet', message);
+    this.#recorder.record(deployment, 'Normal', 'ScalingReplicaSet', message);
     return resized;
   }
 
-  function setsOf(deployment: Deployment): ReplicaSet[] {
-    return views.replicaSets
+  #setsOf(deployment: Deployment): ReplicaSet[] {
+    return this.#context.views.replicaSets
       .find(byController(deployment.metadata?.uid ?? ''))
       .filter((set) => set.metadata?.deletionTimestamp === undefined)
       .sort((a, b) => creationOf(a) - creationOf(b));
   }
 
-  async function updateStatus(before: Deployment): Promise<void> {
-    const deployment = views.deployments.get(keyOf(before));
+  async #updateStatus(before: Deployment): Promise<void> {
+    const deployment = this.#context.views.deployments.get(keyOf(before));
     if (deployment === undefined) return;
-    const sets = setsOf(deployment);
+    const sets = this.#setsOf(deployment);
     const fresh = sets.find((set) => sameTemplate(set.spec?.template, deployment.spec?.template));
     const status = deploymentStatus(deployment, fresh, sets, Date.now());
     const deadline = untilDeadline(deployment, status, Date.now());
-    if (deadline !== undefined) queue.addAfter(keyOf(deployment), deadline);
-    if (sameJson(status, deployment.status)) return;
-    try {
-      const written = await client.patch(
-        DEPLOYMENTS,
-        refOf(deployment),
-        { type: 'merge', body: { status } },
-        { subresource: 'status', signal },
-      );
-      views.deployments.written(written);
-    } catch (error) {
-      if (!hasStatus(error, 404)) throw error;
-    }
+    if (deadline !== undefined) this.#again(keyOf(deployment), deadline);
+    await writeStatus(this.#context, DEPLOYMENTS, this.#context.views.deployments, deployment, status);
   }
+}
 
+function watchDeployments(views: Views, queue: WorkQueue): void {
   views.deployments.onChange((now) => {
     if (now !== undefined) queue.add(keyOf(now));
   });

@@ -1,20 +1,20 @@
 import type { ReplicaSet, ReplicaSetStatus } from 'kubernetes-types/apps/v1.js';
 import type { Pod } from 'kubernetes-types/core/v1.js';
-import { hasStatus } from '../../cluster/api-error.ts';
-import { keyOf, objectKey, refOf } from '../../cluster/kube-object.ts';
+import { keyOf, objectKey } from '../../cluster/kube-object.ts';
 import { REPLICA_SETS } from '../../cluster/resource-type.ts';
 import { describeError } from '../../errors/flatnet-error.ts';
-import { byNamespace, type ControllerContext } from './context.ts';
+import type { WorkQueue } from '../../reconcile/work-queue.ts';
+import { byNamespace, type ControllerContext, type Views } from './context.ts';
 import { matchesLabels, matchesSelector } from './label-selector.ts';
 import { controllerOf } from './ownership.ts';
 import { claimPods } from './pod-claims.ts';
 import { PodControl } from './pod-control.ts';
 import { isActive, isReady, readySince, untilAvailable } from './pod-state.ts';
-import { sameJson } from './same-json.ts';
+import { writeStatus } from './status-writer.ts';
 
 /** Keeps as many pods of each ReplicaSet as it asks for. */
 export function startReplicaSets(context: ControllerContext): void {
-  const { views, client, signal } = context;
+  const { views } = context;
   const recorder = context.recorder('replicaset-controller');
   const queue = context.queue('replicaset', sync, 4);
 
@@ -59,20 +59,13 @@ export function startReplicaSets(context: ControllerContext): void {
       observedGeneration: set.metadata?.generation ?? 0,
       conditions: conditionsAfter(set, failure),
     };
-    if (sameJson(status, { ...set.status, conditions: set.status?.conditions ?? [] })) return;
-    try {
-      const written = await client.patch(
-        REPLICA_SETS,
-        refOf(set),
-        { type: 'merge', body: { status } },
-        { subresource: 'status', signal },
-      );
-      views.replicaSets.written(written);
-    } catch (error) {
-      if (!hasStatus(error, 404)) throw error;
-    }
+    await writeStatus(context, REPLICA_SETS, views.replicaSets, set, status);
   }
 
+  watchReplicaSets(views, queue);
+}
+
+function watchReplicaSets(views: Views, queue: WorkQueue): void {
   views.replicaSets.onChange((now) => {
     if (now !== undefined) queue.add(keyOf(now));
   });

@@ -1,5 +1,6 @@
 import type { Binding, Node, Pod } from 'kubernetes-types/core/v1.js';
 import { hasStatus } from '../../cluster/api-error.ts';
+import type { EventRecorder } from '../../cluster/event-recorder.ts';
 import { keyOf, refOf } from '../../cluster/kube-object.ts';
 import { PODS } from '../../cluster/resource-type.ts';
 import { byNode, type ControllerContext } from './context.ts';
@@ -14,25 +15,50 @@ const SCHEDULER = 'default-scheduler';
  * pods. Not weighed: resource requests, affinity between pods, topology spread constraints.
  */
 export function startScheduler(context: ControllerContext): void {
-  const { views, client, signal } = context;
-  const recorder = context.recorder(SCHEDULER);
-  /** Keys of pods that fitted nowhere: looked at again when a node changes or a pod leaves. */
-  const waiting = new Set<string>();
-  const queue = context.queue('scheduler', async (key) => {
-    const pod = views.pods.get(key);
-    waiting.delete(key);
-    if (pod === undefined || !isToSchedule(pod)) return;
-    const decision = choose(pod, [...views.nodes.values()], (node) => views.pods.find(byNode(node)));
-    if (decision.node === undefined) {
-      waiting.add(key);
-      await reportUnschedulable(pod, decision.why);
-      return;
-    }
-    await bind(pod, decision.node);
+  const scheduler = new Scheduler(context);
+  const queue = context.queue('scheduler', async (key) => scheduler.schedule(key));
+  const reconsider = (): void => {
+    for (const key of scheduler.waiting) queue.add(key);
+  };
+  context.views.pods.onChange((now, before) => {
+    if (now === undefined) {
+      if (before !== undefined) scheduler.waiting.delete(keyOf(before));
+      if (before?.spec?.nodeName !== undefined) reconsider();
+    } else if (isToSchedule(now) && (before === undefined || !isToSchedule(before))) queue.add(keyOf(now));
   });
+  context.views.nodes.onChange((now, before) => {
+    if (now !== undefined && (before === undefined || admission(now) !== admission(before))) reconsider();
+  });
+}
 
-  async function bind(pod: Pod, node: string): Promise<void> {
+class Scheduler {
+  /** Keys of pods that fitted nowhere: looked at again when a node changes or a pod leaves. */
+  readonly waiting = new Set<string>();
+  readonly #context: ControllerContext;
+  readonly #recorder: EventRecorder;
+
+  constructor(context: ControllerContext) {
+    this.#context = context;
+    this.#recorder = context.recorder(SCHEDULER);
+  }
+
+  async schedule(key: string): Promise<void> {
+    const { pods, nodes } = this.#context.views;
+    const pod = pods.get(key);
+    this.waiting.delete(key);
+    if (pod === undefined || !isToSchedule(pod)) return;
+    const decision = choose(pod, [...nodes.values()], (node) => pods.find(byNode(node)));
+    if (decision.node === undefined) {
+      this.waiting.add(key);
+      await this.#reportUnschedulable(pod, decision.why);
+    } else {
+      await this.#bind(pod, decision.node);
+    }
+  }
+
+  async #bind(pod: Pod, node: string): Promise<void> {
     const { name = '', namespace = '' } = pod.metadata ?? {};
+    const { client, views, signal } = this.#context;
     const binding: Binding = {
       apiVersion: 'v1',
       kind: 'Binding',
@@ -47,13 +73,18 @@ export function startScheduler(context: ControllerContext): void {
       throw error;
     }
     views.pods.written({ ...pod, spec: { containers: [], ...pod.spec, nodeName: node } });
-    recorder.record(pod, 'Normal', 'Scheduled', `Successfully assigned ${namespace}/${name} to ${node}`);
+    this.#recorder.record(
+      pod,
+      'Normal',
+      'Scheduled',
+      `Successfully assigned ${namespace}/${name} to ${node}`,
+    );
   }
 
-  async function reportUnschedulable(pod: Pod, message: string): Promise<void> {
+  async #reportUnschedulable(pod: Pod, message: string): Promise<void> {
     const known = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
     if (known?.status === 'False' && known.message === message) return;
-    recorder.record(pod, 'Warning', 'FailedScheduling', message);
+    this.#recorder.record(pod, 'Warning', 'FailedScheduling', message);
     const condition = {
       type: 'PodScheduled',
       status: 'False',
@@ -61,22 +92,10 @@ export function startScheduler(context: ControllerContext): void {
       message,
       lastTransitionTime: new Date().toISOString(),
     };
+    const { client, signal } = this.#context;
     const body = { status: { conditions: [condition] } };
     await client.patch(PODS, refOf(pod), { type: 'strategic', body }, { subresource: 'status', signal });
   }
-
-  const reconsider = (): void => {
-    for (const key of waiting) queue.add(key);
-  };
-  views.pods.onChange((now, before) => {
-    if (now === undefined) {
-      if (before !== undefined) waiting.delete(keyOf(before));
-      if (before?.spec?.nodeName !== undefined) reconsider();
-    } else if (isToSchedule(now) && (before === undefined || !isToSchedule(before))) queue.add(keyOf(now));
-  });
-  views.nodes.onChange((now, before) => {
-    if (now !== undefined && (before === undefined || admission(now) !== admission(before))) reconsider();
-  });
 }
 
 function isToSchedule(pod: Pod): boolean {
