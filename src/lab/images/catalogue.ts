@@ -62,8 +62,7 @@ const NGINX_INDEX = `<!DOCTYPE html>
 
 /** There is no registry: these are the images that exist, each made of programs of the machine. */
 const IMAGES: readonly Image[] = [
-  { name: 'busybox', repositories: ['busybox'], entrypoint: [], cmd: ['sh'], busybox: true },
-  { name: 'alpine', repositories: ['alpine'], entrypoint: [], cmd: ['/bin/sh'], busybox: true },
+  { name: 'busybox', repositories: ['busybox', 'alpine'], entrypoint: [], cmd: ['sh'], busybox: true },
   { name: 'debian', repositories: ['debian', 'ubuntu', 'bash'], entrypoint: [], cmd: ['bash'] },
   {
     name: 'nginx',

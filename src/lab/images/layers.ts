@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { run } from '../../kernel/exec/run.ts';
+import { scriptPath, SCRIPTS, type ScriptName } from '../node/scripts.ts';
 import { tool } from '../node/tool.ts';
 import { allImages, type Image } from './catalogue.ts';
 
@@ -32,7 +33,10 @@ export async function makeLayers(options: LayerOptions): Promise<void> {
   for (const [path, args] of Object.entries(SHIMS)) {
     writeExecutable(join(common, path), shim([...options.flatnet, ...args]));
   }
-  for (const hidden of options.hidden) await hide(common, hidden);
+  for (const [name, text] of Object.entries(SCRIPTS)) {
+    writeExecutable(scriptPath(name as ScriptName, options.folder), text);
+  }
+  for (const path of outermost(options.hidden)) await hide(common, path);
   for (const image of allImages()) {
     const layer = join(options.folder, image.name);
     mkdirSync(layer, { recursive: true });
@@ -47,6 +51,10 @@ export async function makeLayers(options: LayerOptions): Promise<void> {
 /** Lower layers of a container's root for overlayfs, the topmost first, seen from inside of a node. */
 export function lowerLayers(image: Image): string {
   return `/run/lab/images/${image.name}:/run/lab/images/${COMMON}:/run/lab/base`;
+}
+
+function outermost(paths: readonly string[]): string[] {
+  return paths.filter((path) => !paths.some((other) => path.startsWith(`${other}/`)));
 }
 
 async function linkApplets(layer: string): Promise<void> {

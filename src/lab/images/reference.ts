@@ -13,8 +13,3 @@ function withoutRegistry(path: string): string {
   const first = slash < 0 ? '' : path.slice(0, slash);
   return /[.:]/.test(first) || first === 'localhost' ? path.slice(slash + 1) : path;
 }
-
-/** `latest` and no tag are pulled each time, as imagePullPolicy says; here it only decides the Event's words. */
-export function isReference(text: string): boolean {
-  return /^[a-z0-9]+([._:/-]+[a-z0-9]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?$/i.test(text);
-}

@@ -10,7 +10,7 @@ import {
   type ProcessIdentity,
 } from '../state/process-identity.ts';
 import { carriedMounts } from './carried-mounts.ts';
-import { NODE_SCRIPT } from './scripts.ts';
+import { scriptPath } from './scripts.ts';
 import { tool } from './tool.ts';
 
 export interface LabNodeOptions {
@@ -55,7 +55,7 @@ export class LabNode {
     const netns = Netns.named(options.netns);
     const args = [
       ...['--mount', '--uts', '--pid', '--ipc', '--fork', '--kill-child', '--propagation', 'private', '--'],
-      ...[tool('busybox'), 'sh', '-c', NODE_SCRIPT, 'node'],
+      ...[tool('busybox'), 'sh', scriptPath('node', options.images)],
       ...[options.folder, options.images, options.stateDirectory, options.name],
       ...carriedMounts(readFileSync('/proc/self/mountinfo', 'utf8'), options.needs),
     ];

@@ -1,5 +1,6 @@
 // Shell text that makes roots. It is constant: everything that varies arrives as positional parameters and is
-// never part of the text. busybox runs it, because its mount, mkdir and mknod cost a fork and no exec.
+// never part of the text. busybox runs it, because its mount, mkdir and mknod cost a fork and no exec. The texts
+// are written to files of the lab, so that ps shows a file name.
 
 const DEVICES = `
 make_devices() {
@@ -28,7 +29,7 @@ make_devices() {
  *
  * PID 1 is a sleep that ignores SIGCHLD: the kernel then reaps orphans by itself (sigaction(2), SA_NOCLDWAIT).
  */
-export const NODE_SCRIPT = `set -eu
+const NODE_SCRIPT = `set -eu
 folder=$1 images=$2 state=$3 hostname=$4
 shift 4
 ${DEVICES}
@@ -53,7 +54,8 @@ mount -t tmpfs -o mode=1777 tmpfs tmp
 mkdir -p run/lab/base run/lab/containers run/lab/images run/lock run/netns run/podns
 mount --bind / run/lab/base
 mount --bind ../data/containers run/lab/containers
-mount --bind "$images" run/lab/images
+# A copy in memory: layers below / itself would overlap with it, which overlayfs refuses.
+cp -a "$images/." run/lab/images/
 if [ -d ".$state" ]; then mount -t tmpfs -o mode=700 tmpfs ".$state"; fi
 cp -a ../seed/. .
 mount -t proc proc proc
@@ -72,7 +74,7 @@ exec /usr/bin/env --ignore-signal=CHLD busybox sleep 2147483647
 `;
 
 /** In the new namespaces of a pod. Parameter: the pod's hostname. */
-export const SANDBOX_SCRIPT = `set -eu
+const SANDBOX_SCRIPT = `set -eu
 hostname "$1"
 ip link set lo up
 # What containerd sets too: ping without privileges, and ports below 1024 for everybody.
@@ -81,7 +83,7 @@ echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 `;
 
 /** Parameters: files of a sandbox's namespaces. */
-export const SANDBOX_REMOVE_SCRIPT = `
+const SANDBOX_REMOVE_SCRIPT = `
 for file in "$@"; do
   umount -l "$file" 2>/dev/null || :
   rm -f "$file"
@@ -94,7 +96,7 @@ done
  * triples source, destination, ro|rw up to a \`--\`, then the command line. Descriptor 3 is where what goes wrong
  * is told; \`started\` there means that the program comes next.
  */
-export const CONTAINER_SCRIPT = `
+const CONTAINER_SCRIPT = `
 exec 4>&2 2>&3
 set -eu
 folder=$1 lower=$2 readonly=$3 privileged=$4 cwd=$5 program=$6 path=$7
@@ -122,7 +124,7 @@ while [ "$1" != -- ]; do
     : >"$destination"
   fi
   mount --bind "$source" "$destination"
-  if [ "$mode" = ro ]; then mount -o remount,bind,ro "$destination"; fi
+  if [ "$mode" = ro ]; then mount -o remount,bind,ro "$source" "$destination"; fi
 done
 shift
 umount -l .old
@@ -130,9 +132,9 @@ rmdir .old
 mkdir -p "$cwd"
 if [ "$privileged" = 0 ]; then
   mount --bind /proc/sys /proc/sys
-  mount -o remount,bind,ro /proc/sys
+  mount -o remount,bind,ro /proc/sys /proc/sys
 fi
-if [ "$readonly" = 1 ]; then mount -o remount,bind,ro /; fi
+if [ "$readonly" = 1 ]; then mount -o remount,bind,ro / /; fi
 cd "$cwd"
 found=0
 case $program in
@@ -154,3 +156,19 @@ echo started >&2
 exec 2>&4 3>&- 4>&-
 exec "$@"
 `;
+
+export type ScriptName = 'node' | 'sandbox' | 'sandbox-remove' | 'container';
+
+export const SCRIPTS: Readonly<Record<ScriptName, string>> = {
+  node: NODE_SCRIPT,
+  sandbox: SANDBOX_SCRIPT,
+  'sandbox-remove': SANDBOX_REMOVE_SCRIPT,
+  container: CONTAINER_SCRIPT,
+};
+
+const SCRIPT_FOLDER = 'scripts';
+
+/** Below the folder of images, which every node has at `/run/lab/images`. */
+export function scriptPath(name: ScriptName, images = '/run/lab/images'): string {
+  return `${images}/${SCRIPT_FOLDER}/${name}.sh`;
+}
