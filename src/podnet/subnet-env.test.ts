@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { Cidr } from '../net/cidr.ts';
 import type { IpFamily } from '../net/ip.ts';
-import { renderSubnetEnv } from './subnet-env.ts';
+import { parseSubnetEnv, renderSubnetEnv } from './subnet-env.ts';
 
 const map = (...cidrs: string[]): Map<IpFamily, Cidr> =>
   new Map(cidrs.map((text) => [Cidr.parse(text).family, Cidr.parse(text)]));
@@ -23,4 +23,14 @@ test("subnet.env is written in flannel's order", () => {
     'FLANNEL_IPMASQ=false',
     '',
   ]);
+});
+
+test('what was written is read again, but only for the same cluster', () => {
+  const networks = map('10.244.0.0/16', 'fd00:10:244::/56');
+  const podCidrs = map('10.244.3.0/24', 'fd00:10:244:3::/64');
+  const text = renderSubnetEnv({ networks }, podCidrs, 1430, true);
+  expect(parseSubnetEnv(text, { networks })).toEqual({ podCidrs, mtu: 1430 });
+  expect(parseSubnetEnv(text, { networks: map('10.0.0.0/8') })).toBeUndefined();
+  expect(parseSubnetEnv(text.replace('FLANNEL_MTU=1430', ''), { networks })).toBeUndefined();
+  expect(parseSubnetEnv('', { networks })).toBeUndefined();
 });

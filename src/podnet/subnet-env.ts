@@ -1,4 +1,4 @@
-import type { Cidr } from '../net/cidr.ts';
+import { Cidr } from '../net/cidr.ts';
 import type { IpFamily } from '../net/ip.ts';
 import type { NetworkConfig } from './network-config.ts';
 
@@ -26,4 +26,31 @@ export function renderSubnetEnv(
     lines.push(`FLANNEL_${infix}SUBNET=${subnet.at(1).toString()}/${subnet.prefixLength}`);
   }
   return [...lines, `FLANNEL_MTU=${mtu}`, `FLANNEL_IPMASQ=${masquerade}`, ''].join('\n');
+}
+
+/** What an earlier run left: enough to serve pods before the API server has answered. */
+export interface SubnetEnv {
+  readonly podCidrs: ReadonlyMap<IpFamily, Cidr>;
+  readonly mtu: number;
+}
+
+/** Reads a subnet.env; undefined when it does not fit the cluster's networks (any more) or is no such file. */
+export function parseSubnetEnv(text: string, config: Pick<NetworkConfig, 'networks'>): SubnetEnv | undefined {
+  const values = new Map(
+    text.split('\n').map((line) => {
+      const equals = line.indexOf('=');
+      return [line.slice(0, equals), line.slice(equals + 1)];
+    }),
+  );
+  const podCidrs = new Map<IpFamily, Cidr>();
+  for (const [family, network] of config.networks) {
+    const infix = family === 4 ? '' : 'IPV6_';
+    const subnet = Cidr.tryParse(values.get(`FLANNEL_${infix}SUBNET`) ?? '');
+    if (subnet === undefined || values.get(`FLANNEL_${infix}NETWORK`) !== network.toString())
+      return undefined;
+    if (!network.contains(subnet)) return undefined;
+    podCidrs.set(family, subnet);
+  }
+  const mtu = Number(values.get('FLANNEL_MTU'));
+  return Number.isInteger(mtu) && mtu >= 576 ? { podCidrs, mtu } : undefined;
 }
