@@ -38,6 +38,7 @@ export type NftExpression =
   | { readonly load: 'random'; readonly modulus: number; readonly register: number }
   /** Ends the rule when the map does not have the key. */
   | { readonly load: 'map'; readonly map: string; readonly key: number; readonly register: number }
+  | { readonly statement: 'set-mark'; readonly register: number }
   | { readonly statement: 'set-mark-bits'; readonly bits: number }
   | {
       readonly statement: 'update';
@@ -52,7 +53,9 @@ export type NftExpression =
       readonly address: number;
       readonly port: number;
     }
-  | { readonly statement: 'goto'; readonly chain: string };
+  | { readonly statement: 'goto'; readonly chain: string }
+  /** Goes where the verdict map says; ends the rule when it does not have the key. */
+  | { readonly statement: 'vmap'; readonly map: string; readonly key: number };
 
 const NFTA_LIST_ELEM = 1;
 const NFTA_EXPR_NAME = 1;
@@ -105,6 +108,10 @@ function writeStatement(
   statement: Extract<NftExpression, { statement: string }>,
 ): void {
   switch (statement.statement) {
+    case 'set-mark':
+      return element(builder, 'meta', (data) => {
+        data.attrU32be(2, META_KEYS.mark).attrU32be(3, register(statement.register));
+      });
     case 'set-mark-bits':
       return writeSetMarkBits(builder, statement.bits);
     case 'update':
@@ -117,6 +124,10 @@ function writeStatement(
         data.attrU32be(1, NAT_DNAT).attrU32be(2, NATIVE_FAMILIES[statement.family]);
         data.attrU32be(3, register(statement.address)).attrU32be(5, register(statement.port));
       });
+    case 'vmap':
+      return element(builder, 'lookup', (data) => {
+        data.attrString(1, statement.map).attrU32be(2, register(statement.key)).attrU32be(3, REG_VERDICT);
+      });
     case 'goto':
       return element(builder, 'immediate', (data) => {
         data.attrU32be(1, REG_VERDICT).nest(2, (value) => {
@@ -128,15 +139,19 @@ function writeStatement(
   }
 }
 
-/** `meta mark set meta mark | bits`: the kernel computes (value & mask) ^ xor, in host order. */
-function writeSetMarkBits(builder: MessageBuilder, bits: number): void {
+/** The kernel computes (value & mask) ^ xor, in host order. */
+function writeBitwise(builder: MessageBuilder, into: number, mask: number, xor: number): void {
   const value = (number: number): Uint8Array => new Uint8Array(Uint32Array.of(number).buffer);
-  const into = register(0);
-  writeLoad(builder, { load: 'meta', key: 'mark', register: 0 });
   element(builder, 'bitwise', (data) => {
     data.attrU32be(1, into).attrU32be(2, into).attrU32be(3, 4);
-    data.nest(4, (mask) => mask.attrBytes(NFTA_DATA_VALUE, value(~bits >>> 0)));
-    data.nest(5, (xor) => xor.attrBytes(NFTA_DATA_VALUE, value(bits)));
+    data.nest(4, (nest) => nest.attrBytes(NFTA_DATA_VALUE, value(mask)));
+    data.nest(5, (nest) => nest.attrBytes(NFTA_DATA_VALUE, value(xor)));
   });
-  element(builder, 'meta', (data) => data.attrU32be(2, META_KEYS.mark).attrU32be(3, into));
+}
+
+/** `meta mark set meta mark | bits`. */
+function writeSetMarkBits(builder: MessageBuilder, bits: number): void {
+  writeLoad(builder, { load: 'meta', key: 'mark', register: 0 });
+  writeBitwise(builder, register(0), ~bits >>> 0, bits);
+  writeStatement(builder, { statement: 'set-mark', register: 0 });
 }

@@ -1,19 +1,22 @@
 import { createHash } from 'node:crypto';
 import type { Cidr } from '../../../net/cidr.ts';
 import type { IpFamily } from '../../../net/ip.ts';
+import { FIXED_CHAINS } from './fixed-chain.ts';
 import type { ProxySets } from './sets.ts';
 
 // The rules never change with the Services: what differs from Service to Service stands in the elements of maps.
-// A connection to a service address finds in @service-ips the chain for its number of endpoints (lb-3), and that
-// chain, shared by all Services with as many, draws a number and looks up `address . protocol . port . number` in
-// @endpoints. The shared chains are made when first needed (shared-chain.ts); all else is here.
+// A connection to a service address finds in @service-ips its number of endpoints, by that in @balancers the chain
+// (lb-3) that all Services with as many share, and that chain draws a number and looks up `address . protocol . port
+// . number` in @endpoints. What nft's language can say is here; the chains that look things up, and the shared ones,
+// which are made when first needed, are in shared-chain.ts and fixed-chain.ts.
+//
+// Why not a verdict map from Service to chain, as kube-proxy has it: whenever such a map gets an element, the kernel
+// walks all its elements (nft_lookup_validate), 1 ms for 10,000 Services.
 
-const REJECT_CHAIN = 'reject-chain';
-export const REJECT_VERDICT = `goto ${REJECT_CHAIN}`;
 const MARKER_PREFIX = 'ruleset-';
 
-/** Part of the marker: count up when the rules of shared chains change, so that existing ones are written anew. */
-const SHARED_CHAIN_FORMAT = 1;
+/** Part of the marker: count up when rules outside this file change, so that existing chains are written anew. */
+const CHAIN_FORMAT = 1;
 
 /** kube-proxy's bound too: a set that the packet path fills must have one. */
 const AFFINITY_SIZE = 65_535;
@@ -41,7 +44,7 @@ export function buildRuleset(
 ): Ruleset {
   const writer = new RulesetWriter(options, sets);
   const base = writer.chains().join('\n');
-  const hash = createHash('sha256').update(`${SHARED_CHAIN_FORMAT}\n${base}`).digest('hex').slice(0, 12);
+  const hash = createHash('sha256').update(`${CHAIN_FORMAT}\n${base}`).digest('hex').slice(0, 12);
   const marker = `${MARKER_PREFIX}${hash}`;
   const old = (existing ?? []).filter((name) => name.startsWith(MARKER_PREFIX) && name !== marker);
   const lines = [
@@ -75,19 +78,22 @@ class RulesetWriter {
     const port = 'inet_proto . inet_service';
     const endpoint = `${address} . inet_service`;
     const sets = this.#sets;
-    // A drawn number has no type that nft could name; `mark` is as wide and in the same byte order.
+    // Numbers that are drawn or counted have no type that nft could name; `mark` is as wide, in the same byte order.
     const definitions: readonly (readonly [string, string])[] = [
-      [sets.serviceIps.name, `type ${address} . ${port} : verdict;`],
-      [sets.serviceNodePorts.name, `type ${port} : verdict;`],
+      [sets.serviceIps.name, `type ${address} . ${port} : mark;`],
+      [sets.serviceNodePorts.name, `type ${port} : mark;`],
+      [sets.balancers.name, 'type mark : verdict;'],
+      [sets.nodePortBalancers.name, 'type mark : verdict;'],
       [sets.endpoints.name, `type ${address} . ${port} . mark : ${endpoint};`],
       [sets.nodePortEndpoints.name, `type ${port} . mark : ${endpoint};`],
-      [sets.noEndpointServices.name, `type ${address} . ${port} : verdict;`],
-      [sets.noEndpointNodePorts.name, `type ${port} : verdict;`],
+      [sets.noEndpointServices.name, `type ${address} . ${port};`],
+      [sets.noEndpointNodePorts.name, `type ${port};`],
       [sets.clusterIps.name, `type ${address};`],
       [sets.nodePortIps.name, `type ${address};`],
       [sets.hairpins.name, `type ${address} . ${address};`],
-      [sets.affinityServices.name, `type ${address} . ${port} : verdict;`],
-      [sets.affinityNodePorts.name, `type ${port} : verdict;`],
+      [sets.affinityServices.name, `type ${address} . ${port} : mark;`],
+      [sets.affinityNodePorts.name, `type ${port} : mark;`],
+      [sets.learners.name, 'type mark : verdict;'],
       [
         sets.affinity.name,
         `type ${address} . ${address} . ${port} : ${endpoint}; size ${AFFINITY_SIZE}; flags dynamic,timeout;`,
@@ -101,9 +107,8 @@ class RulesetWriter {
 
   chains(): string[] {
     return [
-      ...this.#chain(REJECT_CHAIN, ['reject']),
+      ...FIXED_CHAINS.map((name) => `add chain ${this.tableName} ${name}`),
       ...this.#checkChains(),
-      ...this.#learningChain(),
       ...this.#filterHooks(),
       ...this.#natChains(),
     ];
@@ -114,10 +119,10 @@ class RulesetWriter {
     const { noEndpointServices, noEndpointNodePorts, nodePortIps, clusterIps } = this.#sets;
     return [
       ...this.#chain('service-endpoints-check', [
-        `${ip} daddr . meta l4proto . th dport vmap @${noEndpointServices.name}`,
+        `${ip} daddr . meta l4proto . th dport @${noEndpointServices.name} reject`,
       ]),
       ...this.#chain('nodeport-endpoints-check', [
-        `${ip} daddr @${nodePortIps.name} meta l4proto . th dport vmap @${noEndpointNodePorts.name}`,
+        `${ip} daddr @${nodePortIps.name} meta l4proto . th dport @${noEndpointNodePorts.name} reject`,
       ]),
       ...this.#chain('cluster-ips-check', [
         `${ip} daddr @${clusterIps.name} reject comment "no such port of a ClusterIP"`,
@@ -128,21 +133,6 @@ class RulesetWriter {
     ];
   }
 
-  /** Entered after DNAT, when the packet's destination is the endpoint. */
-  #learningChain(): string[] {
-    const ip = this.#ip;
-    const { affinityServices, affinityNodePorts, nodePortIps } = this.#sets;
-    const port = 'meta l4proto . ct original proto-dst';
-    // One rule per protocol: without one nft does not know what `proto-dst` is.
-    return this.#chain(
-      'affinity-learning',
-      ['tcp', 'udp', 'sctp'].flatMap((protocol) => [
-        `meta l4proto ${protocol} ct original ${ip} daddr . ${port} vmap @${affinityServices.name}`,
-        `meta l4proto ${protocol} ct original ${ip} daddr @${nodePortIps.name} ${port} vmap @${affinityNodePorts.name}`,
-      ]),
-    );
-  }
-
   #filterHooks(): string[] {
     const hook = (name: string, targets: readonly string[]): string[] =>
       this.#chain(
@@ -150,10 +140,16 @@ class RulesetWriter {
         targets.map((target) => `ct state new ${target}`),
         `type filter hook ${name} priority filter; policy accept;`,
       );
-    const learn = 'ct status dnat jump affinity-learning';
-    const passing = ['jump service-endpoints-check', 'jump cluster-ips-check', learn];
+    const toNodePort = `${this.#ip} daddr @${this.#sets.nodePortIps.name}`;
+    const originalNodePort = `ct original ${toNodePort}`;
+    // After DNAT, when the packet's destination is the endpoint.
+    const learn = [
+      'ct status dnat jump learn-services',
+      `ct status dnat ${originalNodePort} jump learn-nodeports`,
+    ];
+    const passing = ['jump service-endpoints-check', 'jump cluster-ips-check', ...learn];
     return [
-      ...hook('input', ['jump nodeport-endpoints-check', 'jump service-endpoints-check', learn]),
+      ...hook('input', ['jump nodeport-endpoints-check', 'jump service-endpoints-check', ...learn]),
       ...hook('forward', passing),
       ...hook('output', passing),
     ];
@@ -161,13 +157,13 @@ class RulesetWriter {
 
   #natChains(): string[] {
     const ip = this.#ip;
-    const { serviceIps, serviceNodePorts, nodePortIps, hairpins } = this.#sets;
+    const { nodePortIps, hairpins } = this.#sets;
     const mark = this.#mark;
     return [
       ...this.#chain('services', [
         ...this.#masqueradeClusterIps(),
-        `${ip} daddr . meta l4proto . th dport vmap @${serviceIps.name}`,
-        `${ip} daddr @${nodePortIps.name} meta l4proto . th dport vmap @${serviceNodePorts.name}`,
+        'jump balance-services',
+        `${ip} daddr @${nodePortIps.name} jump balance-nodeports`,
       ]),
       ...this.#chain('masquerading', [
         `meta mark & ${mark} != 0 meta mark set meta mark ^ ${mark} masquerade fully-random`,

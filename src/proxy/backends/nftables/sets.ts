@@ -6,15 +6,18 @@ export const TABLE_NAME = 'flatnet-proxy';
 /** The sets and maps of one family's table; names are kube-proxy's where the meaning is the same. */
 export interface ProxySets {
   readonly table: NftTable;
-  /** address . protocol . port : the chain that balances. */
+  /** address . protocol . port : how to balance (a key of `balancers`). */
   readonly serviceIps: NftSet;
-  /** protocol . port : the chain that balances. */
+  /** protocol . port : how to balance (a key of `nodePortBalancers`). */
   readonly serviceNodePorts: NftSet;
+  /** How to balance : the chain that does. */
+  readonly balancers: NftSet;
+  readonly nodePortBalancers: NftSet;
   /** address . protocol . port . number : endpoint's address . port. */
   readonly endpoints: NftSet;
   /** protocol . port . number : endpoint's address . port. */
   readonly nodePortEndpoints: NftSet;
-  /** address . protocol . port : what happens to those without endpoints. */
+  /** address . protocol . port of Services without endpoints. */
   readonly noEndpointServices: NftSet;
   readonly noEndpointNodePorts: NftSet;
   /** All ClusterIPs, whatever their ports. */
@@ -23,9 +26,11 @@ export interface ProxySets {
   readonly nodePortIps: NftSet;
   /** address . address of each endpoint on this node: it may reach itself through a Service. */
   readonly hairpins: NftSet;
-  /** address . protocol . port : the chain that remembers clients. */
+  /** address . protocol . port : for how many seconds clients are remembered (a key of `learners`). */
   readonly affinityServices: NftSet;
   readonly affinityNodePorts: NftSet;
+  /** Seconds : the chain that remembers for so long. */
+  readonly learners: NftSet;
   /** client . address . protocol . port : endpoint's address . port. Filled by the packet path. */
   readonly affinity: NftSet;
 }
@@ -35,17 +40,20 @@ export function proxySets(family: IpFamily): ProxySets {
   const set = (name: string, kind: NftSetKind): NftSet => ({ table, name, kind });
   return {
     table,
-    serviceIps: set('service-ips', 'vmap'),
-    serviceNodePorts: set('service-nodeports', 'vmap'),
+    serviceIps: set('service-ips', 'map'),
+    serviceNodePorts: set('service-nodeports', 'map'),
+    balancers: set('balancers', 'vmap'),
+    nodePortBalancers: set('nodeport-balancers', 'vmap'),
     endpoints: set('endpoints', 'map'),
     nodePortEndpoints: set('nodeport-endpoints', 'map'),
-    noEndpointServices: set('no-endpoint-services', 'vmap'),
-    noEndpointNodePorts: set('no-endpoint-nodeports', 'vmap'),
+    noEndpointServices: set('no-endpoint-services', 'set'),
+    noEndpointNodePorts: set('no-endpoint-nodeports', 'set'),
     clusterIps: set('cluster-ips', 'set'),
     nodePortIps: set('nodeport-ips', 'set'),
     hairpins: set('hairpin-connections', 'set'),
-    affinityServices: set('affinity-services', 'vmap'),
-    affinityNodePorts: set('affinity-nodeports', 'vmap'),
+    affinityServices: set('affinity-services', 'map'),
+    affinityNodePorts: set('affinity-nodeports', 'map'),
+    learners: set('learners', 'vmap'),
     affinity: set('affinity', 'map'),
   };
 }

@@ -1,18 +1,25 @@
+import { indexField } from '../../../kernel/nft/field.ts';
 import type { NftExpression } from '../../../kernel/nft/expression.ts';
-import type { NftChainChange } from '../../../kernel/nft/objects.ts';
-import type { IpFamily } from '../../../net/ip.ts';
+import type { NftChainChange, NftChange } from '../../../kernel/nft/objects.ts';
+import type { EntryKind, LookupRules } from './lookup-rule.ts';
 import type { ProxySets } from './sets.ts';
 
 /** A chain that all Services share that need the same: its name says what is in it. */
 export type SharedChain =
-  /** Balances over so many endpoints; `nodeport` for connections to a node port, which it marks for masquerade. */
-  | { readonly kind: 'lb' | 'nodeport'; readonly endpoints: number; readonly affinity: boolean }
+  /** Balances over so many endpoints; those for node ports also mark for masquerade. */
+  | { readonly kind: EntryKind; readonly endpoints: number; readonly affinity: boolean }
   /** Remembers for so long which endpoint a client was given. */
   | { readonly kind: 'learn'; readonly timeoutSeconds: number };
 
+const BALANCER_NAMES: Readonly<Record<EntryKind, string>> = { service: 'lb', nodeport: 'nodeport' };
+
+/** More endpoints than this a service port cannot have: the number shares 32 bits with flags. */
+export const MAX_ENDPOINTS = 0xffff;
+const AFFINITY_FLAG = 0x10000;
+
 export function sharedChainName(chain: SharedChain): string {
   if (chain.kind === 'learn') return `learn-${chain.timeoutSeconds}s`;
-  return `${chain.kind}-${chain.endpoints}${chain.affinity ? '-affinity' : ''}`;
+  return `${BALANCER_NAMES[chain.kind]}-${chain.endpoints}${chain.affinity ? '-affinity' : ''}`;
 }
 
 export function parseSharedChain(name: string): SharedChain | undefined {
@@ -20,45 +27,61 @@ export function parseSharedChain(name: string): SharedChain | undefined {
   if (learn !== null) return { kind: 'learn', timeoutSeconds: Number(learn[1]) };
   const balance = /^(lb|nodeport)-(\d+)(-affinity)?$/.exec(name);
   if (balance === null) return undefined;
-  const kind = balance[1] === 'lb' ? 'lb' : 'nodeport';
+  const kind = balance[1] === 'lb' ? 'service' : 'nodeport';
   return { kind, endpoints: Number(balance[2]), affinity: balance[3] !== undefined };
 }
 
-/** The chains that `chain` goes on to, which must be there before it, and then itself. */
-export function withChainsBehind(chain: SharedChain): SharedChain[] {
+/** What stands in the data of a Service's element and leads to the chain. */
+export function sharedChainSelector(chain: SharedChain): string {
+  if (chain.kind === 'learn') return indexField(chain.timeoutSeconds);
+  return indexField(chain.endpoints + (chain.affinity ? AFFINITY_FLAG : 0));
+}
+
+/**
+ * Makes chains and the elements that lead to them, or writes their rules anew. Chains that others go on to come
+ * first: the kernel takes no reference to a chain that is not there.
+ */
+export function addSharedChains(
+  sets: ProxySets,
+  rules: LookupRules,
+  masqueradeMark: number,
+  chains: readonly SharedChain[],
+): NftChange[] {
+  const behind = chains.flatMap((chain) => withChainsBehind(chain));
+  const unique = new Map(behind.map((chain) => [sharedChainName(chain), chain]));
+  return [...unique.values()].flatMap((chain): NftChange[] => [
+    {
+      operation: 'write-chain',
+      table: sets.table,
+      chain: sharedChainName(chain),
+      rules: rulesOf(rules, chain, masqueradeMark),
+    } satisfies NftChainChange,
+    {
+      operation: 'add',
+      set: dispatchSet(sets, chain.kind),
+      elements: [{ key: sharedChainSelector(chain), value: `goto ${sharedChainName(chain)}` }],
+    },
+  ]);
+}
+
+/** The chains that `chain` goes on to, and then itself. */
+function withChainsBehind(chain: SharedChain): SharedChain[] {
   return chain.kind !== 'learn' && chain.affinity ? [{ ...chain, affinity: false }, chain] : [chain];
 }
 
-// Registers of 32 bits: a key from 0 on, at most 10 long (two IPv6 addresses, protocol, port); what a map answers
-// from 10 on, at most 5 long. That is why clients are remembered after DNAT: key, number and answer together would
-// not fit.
-const ANSWER = 10;
-const REGISTERS_OF_ADDRESS = { 4: 1, 6: 4 } as const;
-const HEADER = {
-  4: { source: 12, destination: 16, length: 4 },
-  6: { source: 8, destination: 24, length: 16 },
-} as const;
-
-export function buildSharedChain(
-  sets: ProxySets,
-  family: IpFamily,
-  masqueradeMark: number,
-  chain: SharedChain,
-): NftChainChange {
-  const rules = new RuleBuilder(sets, family);
-  return {
-    operation: 'write-chain',
-    table: sets.table,
-    chain: sharedChainName(chain),
-    rules: chain.kind === 'learn' ? [rules.learn(chain.timeoutSeconds)] : balance(rules, chain, masqueradeMark),
-  };
+function dispatchSet(sets: ProxySets, kind: SharedChain['kind']): ProxySets['balancers'] {
+  switch (kind) {
+    case 'service':
+      return sets.balancers;
+    case 'nodeport':
+      return sets.nodePortBalancers;
+    case 'learn':
+      return sets.learners;
+  }
 }
 
-function balance(
-  rules: RuleBuilder,
-  chain: Exclude<SharedChain, { kind: 'learn' }>,
-  masqueradeMark: number,
-): NftExpression[][] {
+function rulesOf(rules: LookupRules, chain: SharedChain, masqueradeMark: number): NftExpression[][] {
+  if (chain.kind === 'learn') return [rules.learn(chain.timeoutSeconds)];
   const mark: NftExpression[][] =
     chain.kind === 'nodeport' ? [[{ statement: 'set-mark-bits', bits: masqueradeMark }]] : [];
   if (chain.affinity) {
@@ -72,72 +95,4 @@ function balance(
     // there as long as there is any.
     ...(chain.endpoints > 1 ? [rules.dnat(chain.kind, 1)] : []),
   ];
-}
-
-class RuleBuilder {
-  readonly #sets: ProxySets;
-  readonly #family: IpFamily;
-  readonly #width: number;
-
-  constructor(sets: ProxySets, family: IpFamily) {
-    this.#sets = sets;
-    this.#family = family;
-    this.#width = REGISTERS_OF_ADDRESS[family];
-  }
-
-  /** `dnat to ip daddr . meta l4proto . th dport . numgen random mod N map @endpoints`. */
-  dnat(kind: 'lb' | 'nodeport', endpoints: number): NftExpression[] {
-    const address = kind === 'lb' ? [this.#address('destination', 0)] : [];
-    const at = address.length * this.#width;
-    const map = kind === 'lb' ? this.#sets.endpoints : this.#sets.nodePortEndpoints;
-    return [
-      ...address,
-      ...this.#protocolAndPort(at),
-      { load: 'random', modulus: endpoints, register: at + 2 },
-      { load: 'map', map: map.name, key: 0, register: ANSWER },
-      this.#dnatToAnswer(),
-    ];
-  }
-
-  /** `dnat to ip saddr . ip daddr . meta l4proto . th dport map @affinity`. */
-  dnatKnownClient(): NftExpression[] {
-    return [
-      this.#address('source', 0),
-      this.#address('destination', this.#width),
-      ...this.#protocolAndPort(2 * this.#width),
-      { load: 'map', map: this.#sets.affinity.name, key: 0, register: ANSWER },
-      this.#dnatToAnswer(),
-    ];
-  }
-
-  /** `update @affinity { ct original … : ip daddr . th dport }`, after DNAT: a known client's time begins anew. */
-  learn(timeoutSeconds: number): NftExpression[] {
-    const ip = this.#family === 4 ? 'ip' : 'ip6';
-    return [
-      { load: 'ct', key: `${ip} saddr`, register: 0 },
-      { load: 'ct', key: `${ip} daddr`, register: this.#width },
-      { load: 'meta', key: 'l4proto', register: 2 * this.#width },
-      { load: 'ct', key: 'proto-dst', register: 2 * this.#width + 1 },
-      this.#address('destination', ANSWER),
-      { load: 'payload', base: 'transport', offset: 2, length: 2, register: ANSWER + this.#width },
-      { statement: 'update', map: this.#sets.affinity.name, key: 0, data: ANSWER, timeoutSeconds },
-    ];
-  }
-
-  #address(which: 'source' | 'destination', register: number): NftExpression {
-    const { length, [which]: offset } = HEADER[this.#family];
-    return { load: 'payload', base: 'network', offset, length, register };
-  }
-
-  #protocolAndPort(register: number): NftExpression[] {
-    return [
-      { load: 'meta', key: 'l4proto', register },
-      { load: 'payload', base: 'transport', offset: 2, length: 2, register: register + 1 },
-    ];
-  }
-
-  #dnatToAnswer(): NftExpression {
-    const family = this.#family === 4 ? 'ip' : 'ip6';
-    return { statement: 'dnat', family, address: ANSWER, port: ANSWER + this.#width };
-  }
 }
