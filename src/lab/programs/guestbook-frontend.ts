@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import { hostname } from 'node:os';
-import { describeError } from '../../errors/flatnet-error.ts';
+import { FlatnetError, describeError } from '../../errors/flatnet-error.ts';
 import { Flags } from './flags.ts';
 import type { GuestbookList } from './guestbook-message.ts';
 import { renderPage } from './guestbook-page.ts';
@@ -68,7 +68,8 @@ class Frontend {
       }
     } catch (error) {
       logLine(`${request.method ?? ''} ${path}: ${describeError(error)}`);
-      if (!response.headersSent) send(response, 500, 'text/plain', `${describeError(error)}\n`);
+      const status = error instanceof FlatnetError && error.code === 'BODY_TOO_LARGE' ? 413 : 500;
+      if (!response.headersSent) sendJson(response, status, { error: describeError(error) });
     }
   }
 
@@ -153,4 +154,8 @@ function errorOf(reply: ApiReply): string {
 function send(response: ServerResponse, status: number, type: string, body: string): void {
   response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' });
   response.end(body);
+}
+
+function sendJson(response: ServerResponse, status: number, value: object): void {
+  send(response, status, 'application/json', JSON.stringify(value));
 }

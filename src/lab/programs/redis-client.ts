@@ -72,7 +72,7 @@ export class RedisClient {
   }
 
   #failure(code: string, reason: string): FlatnetError {
-    return new FlatnetError(`the store ${this.#host}:${this.#port} cannot be used: ${reason}`, {
+    return new FlatnetError(`The store ${this.#host}:${this.#port} cannot be used: ${reason}`, {
       code,
       retryable: true,
     });

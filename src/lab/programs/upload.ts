@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -12,6 +12,7 @@ export async function storeUpload(request: IncomingMessage, folder: string): Pro
   }).formData();
   const file = form.get('file');
   if (file === null || typeof file === 'string') throw new Error('the form has no field "file"');
+  await mkdir(folder, { recursive: true });
   const path = join(folder, `upload${randomBytes(5).toString('hex')}`);
   await writeFile(path, Buffer.from(await file.arrayBuffer()), { flag: 'wx' });
   await chmod(path, 0o700);
