@@ -7,7 +7,7 @@ import {
   encodeBridgePortChange,
   encodeLinkChange,
   encodeLinkReference,
-  encodeLinkUp,
+  encodeLinkCompletion,
   encodeNewLink,
 } from './link-codec.ts';
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './message.ts';
@@ -25,7 +25,6 @@ import type {
   NewNeighbour,
   NewRoute,
   NewRule,
-  NewVethPeer,
   RouteKey,
 } from './objects.ts';
 import { RouteObserver } from './observe.ts';
@@ -62,7 +61,11 @@ export class LinuxRouteKernel extends RouteObserver implements RouteKernel {
     const flags = NLM_F_CREATE | NLM_F_EXCL;
     const doing = `add ${link.kind} link ${link.name}`;
     this.socket.request({ type: RTM.NEWLINK, flags, body: encodeNewLink(link) }, doing);
-    if (link.kind === 'veth' && link.peer.up === true) this.#switchOn(link.peer);
+    if (link.kind === 'veth' && link.peer.up === true) {
+      this.#complete(link.peer.name, link.peer.netns, { up: true });
+    }
+    // rtnl_create_link leaves IFLA_IFALIAS out.
+    if (link.alias !== undefined) this.#complete(link.name, link.netns, { alias: link.alias });
     return link.netns === undefined ? this.link(link.name) : undefined;
   }
 
@@ -158,14 +161,14 @@ export class LinuxRouteKernel extends RouteObserver implements RouteKernel {
     this.#netns.close();
   }
 
-  #switchOn(peer: NewVethPeer): void {
-    const request = { type: RTM.NEWLINK, body: encodeLinkUp(peer.name) };
-    const doing = `switch on link ${peer.name}`;
-    if (peer.netns === undefined) {
+  #complete(name: string, netns: number | undefined, change: Pick<LinkChange, 'up' | 'alias'>): void {
+    const request = { type: RTM.NEWLINK, body: encodeLinkCompletion(name, change) };
+    const doing = `set up link ${name}`;
+    if (netns === undefined) {
       this.socket.request(request, doing);
       return;
     }
-    const there = NetlinkSocket.open(NETLINK_ROUTE, { netns: peer.netns });
+    const there = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     try {
       there.request(request, doing);
     } finally {

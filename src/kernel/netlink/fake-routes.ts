@@ -47,9 +47,11 @@ export class FakeRoutes {
     return gone;
   }
 
-  /** Routes that an address brings along while its link is up; returns those that are new. */
+  /** Routes that an address brings along, the local one also while its link is down; returns those that are new. */
   connect(address: Address, noPrefixRoute: boolean): Route[] {
-    const fresh = connectedRoutes(address, noPrefixRoute, this.#links.isLoopback(address.link)).filter(
+    const own = connectedRoutes(address, noPrefixRoute, this.#links.isLoopback(address.link));
+    const possible = this.#links.isUp(address.link) ? own : own.filter((route) => route.type === 'local');
+    const fresh = possible.filter(
       (route) => !this.#routes.some((other) => sameSlot(other, route) && other.link === route.link),
     );
     this.#routes.push(...fresh);
@@ -64,9 +66,11 @@ export class FakeRoutes {
     );
   }
 
-  /** Takes away the routes over a link that is switched off or gone. */
-  dropLink(link: number): Route[] {
-    const dropped = this.#drop((route) => route.link === link);
+  /** Takes away the routes over a link that is gone, or switched off: then the IPv4 local ones stay. */
+  dropLink(link: number, gone: boolean): Route[] {
+    const stays = (route: Route): boolean =>
+      !gone && route.type === 'local' && route.destination.family === 4;
+    const dropped = this.#drop((route) => route.link === link && !stays(route));
     this.#routes = this.#routes.flatMap((route) => {
       if (route.nextHops?.some((hop) => hop.link === link) !== true) return [route];
       const left = route.nextHops.filter((hop) => hop.link !== link);
@@ -142,10 +146,9 @@ export class FakeRoutes {
       return { ...shape, link: hop.link, gateway: hop.gateway };
     }
     const towards = this.#towards(hop.gateway, hop.link);
-    if (towards?.link !== undefined && towards.type === 'unicast' && towards.gateway === undefined) {
+    if (towards?.link !== undefined && towards.gateway === undefined) {
       return { ...shape, link: towards.link, gateway: hop.gateway };
     }
-    if (towards?.type === 'local') throw errnoError(doing, ERRNO.EINVAL, 'Nexthop has invalid gateway');
     const unreachable = route.destination.family === 4 ? ERRNO.ENETUNREACH : ERRNO.EHOSTUNREACH;
     throw errnoError(doing, unreachable, 'Nexthop has invalid gateway');
   }

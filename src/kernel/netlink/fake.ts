@@ -337,7 +337,7 @@ export class FakeRouteKernel implements RouteKernel {
     const held = { address, noPrefixRoute };
     this.#addresses.push(held);
     this.#emit({ kind: 'address', action: 'set', address });
-    if (link.up) this.#connect(held);
+    this.#connect(held);
   }
 
   #connect(held: HeldAddress): void {
@@ -353,7 +353,7 @@ export class FakeRouteKernel implements RouteKernel {
       this.#emit({ kind: 'route', action: 'delete', route });
     }
     // Another address of the link may want the same prefix route.
-    if (this.#links.isUp(gone.address.link)) this.#reconnect(gone.address.link);
+    if (this.#links.exists(gone.address.link)) this.#reconnect(gone.address.link);
   }
 
   #reconnect(link: number): void {
@@ -375,7 +375,8 @@ export class FakeRouteKernel implements RouteKernel {
 
   /** Routes and ARP entries of a link go when it is switched off; of addresses, the IPv6 ones. */
   #wentDown(link: number, gone: boolean): void {
-    for (const route of this.#routes.dropLink(link)) this.#emit({ kind: 'route', action: 'delete', route });
+    for (const route of this.#routes.dropLink(link, gone))
+      this.#emit({ kind: 'route', action: 'delete', route });
     for (const held of this.#addresses.filter((one) => one.address.link === link)) {
       if (gone || held.address.ip.family === 6) this.#forgetAddress(held);
     }

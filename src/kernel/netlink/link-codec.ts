@@ -92,9 +92,11 @@ export function encodeLinkChange(index: number, change: LinkChange): Buffer {
   return builder.finish();
 }
 
-/** The payload of RTM_NEWLINK that switches on the link with this name. */
-export function encodeLinkUp(name: string): Buffer {
-  return ifinfo(AF_UNSPEC, 0, true).attrString(IFLA.IFNAME, checkLinkName(name)).finish();
+/** As `encodeLinkChange`, for the link with this name: what the kernel does not do while it makes a link. */
+export function encodeLinkCompletion(name: string, change: Pick<LinkChange, 'up' | 'alias'>): Buffer {
+  const builder = ifinfo(AF_UNSPEC, 0, change.up);
+  writeCommon(builder, { ...change, name });
+  return builder.finish();
 }
 
 /** The payload of RTM_SETLINK that changes flags of a bridge's port. */
@@ -176,7 +178,7 @@ function writeKindData(builder: MessageBuilder, link: NewLink): void {
 }
 
 function writePeer(builder: MessageBuilder, peer: NewVethPeer): void {
-  // Not IFF_UP: veth_open refuses (ENOTCONN) before the two ends are tied, see `encodeLinkUp`.
+  // Not IFF_UP: veth_open refuses (ENOTCONN) before the two ends are tied, see `encodeLinkCompletion`.
   builder.bytes(ifinfo(AF_UNSPEC, 0).finish());
   writeCommon(builder, peer);
 }

@@ -44,6 +44,11 @@ export class Netns {
     return Netns.open(SELF);
   }
 
+  /** A new namespace without a name: gone when nothing in it runs and all its descriptors are closed. */
+  static createAnonymous(): Netns {
+    return inNewNetns(() => Netns.current());
+  }
+
   /** As `withNetns`. */
   run<T>(action: () => T): T {
     return withNetns(this.fd, action);
@@ -90,19 +95,11 @@ export function createNetns(name: string): void {
     const code = (cause as NodeJS.ErrnoException).code ?? 'EIO';
     throw new FlatnetError(`create network namespace ${name}: ${(cause as Error).message}`, { code, cause });
   }
-  const home = openSync(SELF, 'r');
   try {
-    libc.unshare(libc.CLONE_NEWNET);
-    try {
-      libc.mount(SELF, path, 'none', libc.MS_BIND);
-    } finally {
-      comeBack(home);
-    }
+    inNewNetns(() => libc.mount(SELF, path, 'none', libc.MS_BIND));
   } catch (error) {
     unlinkSync(path);
     throw error;
-  } finally {
-    closeSync(home);
   }
 }
 
@@ -142,6 +139,21 @@ export function netnsPath(name: string): string {
     });
   }
   return `${NETNS_DIRECTORY}/${name}`;
+}
+
+/** Runs `action` in a new namespace and comes back; the thread is never seen outside in between. */
+function inNewNetns<T>(action: () => T): T {
+  const home = openSync(SELF, 'r');
+  try {
+    libc.unshare(libc.CLONE_NEWNET);
+    try {
+      return action();
+    } finally {
+      comeBack(home);
+    }
+  } finally {
+    closeSync(home);
+  }
 }
 
 function prepareDirectory(): void {
