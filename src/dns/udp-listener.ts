@@ -81,7 +81,7 @@ export class UdpListener {
   async #open(host: string, family: 4 | 6, port: number, shared: boolean): Promise<void> {
     const socket = createSocket({
       type: family === 4 ? 'udp4' : 'udp6',
-      ipv6Only: true,
+      ipv6Only: family === 6,
       reuseAddr: shared,
       recvBufferSize: RECEIVE_BUFFER,
     });
