@@ -2,12 +2,13 @@ import type { IncomingMessage } from 'node:http';
 import { parse as parseYaml } from 'yaml';
 import { type Json, type JsonObject, isObject } from '../json/json.ts';
 import { badRequest, StatusError } from '../json/status-error.ts';
+import { decodeProtobuf } from '../schema/protobuf-decoder.ts';
 
 /** kube-apiserver's own limit of a request body. */
 export const MAX_BODY_BYTES = 3 * 1024 * 1024;
 
 /** Reads a body up to the limit; 413 past it. */
-export async function readBody(request: IncomingMessage, limit = MAX_BODY_BYTES): Promise<string> {
+export async function readBody(request: IncomingMessage, limit = MAX_BODY_BYTES): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -21,7 +22,7 @@ export async function readBody(request: IncomingMessage, limit = MAX_BODY_BYTES)
     }
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
 /** The media type without parameters, lower case; JSON where the client names none. */
@@ -29,14 +30,16 @@ export function mediaType(request: IncomingMessage): string {
   return (request.headers['content-type'] ?? 'application/json').split(';', 1)[0]?.trim().toLowerCase() ?? '';
 }
 
-/** Parses JSON or YAML by the media type; 400 for malformed text, 415 for a type the server does not read. */
-export function parseBody(text: string, type: string): Json {
+/** Parses JSON, YAML or Kubernetes protobuf by the media type; 400 for malformed text, 415 for other types. */
+export function parseBody(bytes: Buffer, type: string): Json {
+  if (type === 'application/vnd.kubernetes.protobuf') return decodeProtobuf(bytes);
+  const text = bytes.toString('utf8');
   if (type.endsWith('json') || type === '*/*' || type === '') return parseJson(text);
   if (type.endsWith('yaml')) return parseYamlText(text);
   throw new StatusError(
     415,
     'UnsupportedMediaType',
-    `the body of the request was in an unknown format (${type}) - accepted media types include: application/json, application/yaml`,
+    `the body of the request was in an unknown format (${type}) - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf`,
   );
 }
 
@@ -62,8 +65,8 @@ function messageOf(error: unknown): string {
 }
 
 /** As parseBody, for bodies that must be an object. */
-export function parseObjectBody(text: string, type: string): JsonObject {
-  const body = parseBody(text, type);
+export function parseObjectBody(bytes: Buffer, type: string): JsonObject {
+  const body = parseBody(bytes, type);
   if (!isObject(body)) throw badRequest('the body of the request is not an object');
   return body;
 }

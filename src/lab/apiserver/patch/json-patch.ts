@@ -54,7 +54,7 @@ function applyOperation(
       }
       return document;
     default:
-      throw badRequest(`unexpected kind of JSON patch operation: ${String(op)}`);
+      throw badRequest(`unexpected kind of JSON patch operation: ${JSON.stringify(op)}`);
   }
 }
 

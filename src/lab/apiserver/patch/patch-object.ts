@@ -15,7 +15,7 @@ export interface PatchRequest {
   readonly name: string;
   readonly subresource: string | undefined;
   readonly mediaType: string;
-  readonly text: string;
+  readonly body: Buffer;
   readonly options: WriteOptions;
 }
 
@@ -49,15 +49,15 @@ type Patcher = (current: KubeObject) => Json;
 function patcherOf(definition: ResourceDefinition, request: PatchRequest): Patcher {
   switch (request.mediaType) {
     case 'application/json-patch+json': {
-      const operations = parseBody(request.text, 'application/json');
+      const operations = parseBody(request.body, 'application/json');
       return (current) => applyJsonPatch(cloneJson(current), operations);
     }
     case 'application/merge-patch+json': {
-      const patch = objectBody(request.text);
+      const patch = objectBody(request.body);
       return (current) => mergePatch(current, patch);
     }
     case 'application/strategic-merge-patch+json': {
-      const patch = objectBody(request.text);
+      const patch = objectBody(request.body);
       return (current) => mergePatch(current, patch);
     }
     default:
@@ -65,8 +65,8 @@ function patcherOf(definition: ResourceDefinition, request: PatchRequest): Patch
   }
 }
 
-function objectBody(text: string): JsonObject {
-  const patch = parseBody(text, 'application/json');
+function objectBody(body: Buffer): JsonObject {
+  const patch = parseBody(body, 'application/json');
   if (!isObject(patch)) throw badRequest('the patch is not an object');
   return patch;
 }

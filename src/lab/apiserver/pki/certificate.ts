@@ -61,9 +61,11 @@ function pem(bytes: Buffer): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
 }
 
+function attribute(oid: string, value: string): Buffer {
+  return der.set(der.sequence(der.objectIdentifier(oid), der.utf8String(value)));
+}
+
 function distinguishedName(subject: Subject): Buffer {
-  const attribute = (oid: string, value: string): Buffer =>
-    der.set(der.sequence(der.objectIdentifier(oid), der.utf8String(value)));
   return der.sequence(
     ...(subject.organizations ?? []).map((name) => attribute(OID.organization, name)),
     attribute(OID.commonName, subject.commonName),

@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from '../json/json.ts';
+import { isObject, type Json, type JsonObject } from '../json/json.ts';
 import type { KubeObject } from '../json/kube-object.ts';
 import { badRequest } from '../json/status-error.ts';
 import { type ResourceDefinition, apiVersionOf } from '../kinds/resource-definition.ts';
@@ -15,7 +15,7 @@ export function decodeBody(definition: ResourceDefinition, body: JsonObject, exp
   const kind = body['kind'] ?? definition.kind;
   if (apiVersion !== apiVersionOf(definition) || kind !== definition.kind) {
     throw badRequest(
-      `the API version or kind in the data (${String(apiVersion)}, Kind=${String(kind)}) does not match the expected (${apiVersionOf(definition)}, Kind=${definition.kind})`,
+      `the API version or kind in the data (${text(apiVersion)}, Kind=${text(kind)}) does not match the expected (${apiVersionOf(definition)}, Kind=${definition.kind})`,
     );
   }
   const metadata = body['metadata'] ?? {};
@@ -26,13 +26,17 @@ export function decodeBody(definition: ResourceDefinition, body: JsonObject, exp
   if (expected.name !== undefined) {
     if (metadata['name'] !== undefined && metadata['name'] !== '' && metadata['name'] !== expected.name) {
       throw badRequest(
-        `the name of the object (${String(metadata['name'])}) does not match the name on the URL (${expected.name})`,
+        `the name of the object (${text(metadata['name'])}) does not match the name on the URL (${expected.name})`,
       );
     }
     object.metadata.name = expected.name;
   }
   checkNamespace(definition, object, expected.namespace);
   return object;
+}
+
+function text(value: Json | undefined): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 function rest(body: JsonObject): JsonObject {

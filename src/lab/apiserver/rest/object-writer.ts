@@ -230,8 +230,13 @@ function takePart(
 }
 
 function countGeneration(object: KubeObject, old: KubeObject): void {
-  const rest = (one: KubeObject): KubeObject => ({ ...one, metadata: {}, status: undefined });
-  if (!equalJson(rest(object), rest(old))) object.metadata.generation = (old.metadata.generation ?? 0) + 1;
+  if (!equalJson(countedPart(object), countedPart(old)))
+    object.metadata.generation = (old.metadata.generation ?? 0) + 1;
+}
+
+/** What metadata.generation counts changes of. */
+function countedPart(object: KubeObject): KubeObject {
+  return { ...object, metadata: {}, status: undefined };
 }
 
 /** Deleted earlier, and the last finalizer has just gone: nothing holds the object any more. */

@@ -131,13 +131,13 @@ export class ResourceHandler {
     subresource: string | undefined,
   ): Promise<void> {
     const options = parseWriteOptions(call);
-    const text = await readBody(call.request);
+    const body = await readBody(call.request);
     const target = targetOf(call, definition, namespace, options.dryRun);
     const result = patchObject(this.#writer, target, {
       name,
       subresource,
       mediaType: mediaType(call.request),
-      text,
+      body,
       options,
     });
     this.#respond(call, definition, result.stored, result.created ? 201 : 200);
@@ -175,8 +175,8 @@ export class ResourceHandler {
   }
 
   async #optionalBody(call: Call): Promise<JsonObject | undefined> {
-    const text = await readBody(call.request);
-    return text.trim() === '' ? undefined : parseObjectBody(text, mediaType(call.request));
+    const body = await readBody(call.request);
+    return body.length === 0 ? undefined : parseObjectBody(body, mediaType(call.request));
   }
 }
 
