@@ -1,0 +1,111 @@
+import type { IpFamily } from '../../net/ip.ts';
+import type { ServiceEndpoint, ServicePort, ServicePortChange } from './service-port.ts';
+import type { ServicePortSpec, ServiceSpec } from './service-spec.ts';
+import { LOCAL, READY, SERVING_TERMINATING, type SliceSpec } from './slice-spec.ts';
+
+/**
+ * Services and their slices joined to service ports. Takes objects in any order and tells on `drain` the ports of
+ * those Services that something happened to; no other Service is looked at.
+ */
+export class ServiceModel {
+  readonly #services = new Map<string, ServiceSpec>();
+  /** By Service, then by the slice's own key. */
+  readonly #slices = new Map<string, Map<string, SliceSpec>>();
+  /** Ids that the last `drain` told of each Service. */
+  readonly #told = new Map<string, readonly string[]>();
+  readonly #dirty = new Set<string>();
+
+  setService(service: ServiceSpec): void {
+    this.#services.set(service.key, service);
+    this.#dirty.add(service.key);
+  }
+
+  deleteService(key: string): void {
+    if (this.#services.delete(key)) this.#dirty.add(key);
+  }
+
+  /** `old`: what the same slice was before, as it may have belonged to another Service. */
+  setSlice(key: string, slice: SliceSpec, old?: SliceSpec): void {
+    if (old !== undefined && old.service !== slice.service) this.deleteSlice(key, old);
+    if (slice.service === '') return;
+    let slices = this.#slices.get(slice.service);
+    if (slices === undefined) this.#slices.set(slice.service, (slices = new Map()));
+    slices.set(key, slice);
+    this.#dirty.add(slice.service);
+  }
+
+  deleteSlice(key: string, old: SliceSpec): void {
+    const slices = this.#slices.get(old.service);
+    if (slices?.delete(key) !== true) return;
+    if (slices.size === 0) this.#slices.delete(old.service);
+    this.#dirty.add(old.service);
+  }
+
+  get pending(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  /** Service ports that may have changed since the last call; deletions first. */
+  drain(): ServicePortChange[] {
+    const gone: ServicePortChange[] = [];
+    const changed: ServicePortChange[] = [];
+    for (const key of this.#dirty) {
+      const ports = this.portsOf(key);
+      const ids = ports.map((port) => port.id);
+      for (const id of this.#told.get(key) ?? []) {
+        if (!ids.includes(id)) gone.push({ id, port: undefined });
+      }
+      for (const port of ports) changed.push({ id: port.id, port });
+      if (ids.length > 0) this.#told.set(key, ids);
+      else this.#told.delete(key);
+    }
+    this.#dirty.clear();
+    return gone.length === 0 ? changed : [...gone, ...changed];
+  }
+
+  /** The service ports of one Service as they should be now. */
+  portsOf(key: string): ServicePort[] {
+    const service = this.#services.get(key);
+    if (service === undefined) return [];
+    const slices = [...(this.#slices.get(key)?.values() ?? [])];
+    return service.addresses.flatMap(({ family, address }) =>
+      service.ports.map((port) => ({
+        id: `${key}:${port.port}/${port.protocol}/${family}`,
+        service: key,
+        family,
+        protocol: port.protocol,
+        address,
+        port: port.port,
+        nodePort: port.nodePort,
+        affinitySeconds: service.affinitySeconds,
+        endpoints: selectEndpoints(slices, family, port),
+      })),
+    );
+  }
+}
+
+/** Ready endpoints of all slices; if there are none, those that terminate but still serve. */
+function selectEndpoints(
+  slices: readonly SliceSpec[],
+  family: IpFamily,
+  wanted: ServicePortSpec,
+): ServiceEndpoint[] {
+  // A pod that moves from slice to slice is in both for a moment: once is enough, and ready if either says so.
+  const candidates = new Map<string, { address: string; port: number; state: number }>();
+  for (const slice of slices) {
+    if (slice.family !== family) continue;
+    for (const { name, protocol, port } of slice.ports) {
+      if (name !== wanted.name || protocol !== wanted.protocol) continue;
+      for (const { address, state } of slice.endpoints) {
+        const key = `${address} ${port}`;
+        const known = candidates.get(key);
+        if (known === undefined) candidates.set(key, { address, port, state });
+        else known.state |= state;
+      }
+    }
+  }
+  const all = [...candidates.values()];
+  const ready = all.filter(({ state }) => (state & READY) !== 0);
+  const chosen = ready.length > 0 ? ready : all.filter(({ state }) => (state & SERVING_TERMINATING) !== 0);
+  return chosen.map(({ address, port, state }) => ({ address, port, local: (state & LOCAL) !== 0 }));
+}

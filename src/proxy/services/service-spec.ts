@@ -1,0 +1,103 @@
+import type { Service, ServicePort as ApiPort } from 'kubernetes-types/core/v1.js';
+import type { IpFamily } from '../../net/ip.ts';
+import { Ip } from '../../net/ip.ts';
+import { isPort, ProblemList, type Problem } from './problem.ts';
+
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+
+export interface ServiceAddress {
+  readonly family: IpFamily;
+  /** In canonical form. */
+  readonly address: string;
+}
+
+export interface ServicePortSpec {
+  /** Empty for the only port of a Service. */
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  /** 0: none. */
+  readonly nodePort: number;
+}
+
+/** What the proxy keeps of a Service. Without addresses: nothing to balance (headless, ExternalName). */
+export interface ServiceSpec {
+  /** `namespace/name`. */
+  readonly key: string;
+  readonly addresses: readonly ServiceAddress[];
+  readonly ports: readonly ServicePortSpec[];
+  /** For how many seconds a client stays with its endpoint; 0: not at all. */
+  readonly affinitySeconds: number;
+  readonly problems: readonly Problem[];
+}
+
+/** Set on Services and slices that another proxy serves. */
+export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
+
+/** Defaults and bounds of the API: pkg/apis/core/validation. */
+const DEFAULT_AFFINITY_SECONDS = 10_800;
+const MAX_AFFINITY_SECONDS = 86_400;
+
+export function projectService(service: Service): ServiceSpec {
+  const key = `${service.metadata?.namespace ?? ''}/${service.metadata?.name ?? ''}`;
+  const problems = new ProblemList(`Service ${key}`);
+  const spec = service.spec ?? {};
+  const foreign = service.metadata?.labels?.[PROXY_NAME_LABEL] !== undefined;
+  const balanced = !foreign && spec.type !== 'ExternalName' && spec.clusterIP !== 'None';
+  if (!balanced) return { key, addresses: [], ports: [], affinitySeconds: 0, problems: problems.list() };
+  const addresses = readAddresses(spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []), problems);
+  const ports = readPorts(spec.ports ?? [], problems);
+  const affinitySeconds = spec.sessionAffinity === 'ClientIP' ? readAffinity(service, problems) : 0;
+  return { key, addresses, ports, affinitySeconds, problems: problems.list() };
+}
+
+function readAddresses(texts: readonly string[], problems: ProblemList): ServiceAddress[] {
+  const addresses: ServiceAddress[] = [];
+  for (const [index, text] of texts.entries()) {
+    const field = `spec.clusterIPs[${index}]`;
+    const ip = Ip.tryParse(text);
+    if (ip === undefined) problems.add(field, `"${text}" is not an IP address`);
+    else if (addresses.some((other) => other.family === ip.family)) {
+      problems.add(
+        field,
+        `"${text}" is a second IPv${ip.family} address; a Service has at most one of each family`,
+      );
+    } else addresses.push({ family: ip.family, address: ip.toString() });
+  }
+  return addresses;
+}
+
+function readPorts(ports: readonly ApiPort[], problems: ProblemList): ServicePortSpec[] {
+  const found: ServicePortSpec[] = [];
+  for (const [index, port] of ports.entries()) {
+    const field = `spec.ports[${index}]`;
+    const protocol = readProtocol(port.protocol);
+    const nodePort = port.nodePort ?? 0;
+    if (protocol === undefined) {
+      problems.add(`${field}.protocol`, `"${port.protocol}" is not one of TCP, UDP, SCTP`);
+    } else if (!isPort(port.port)) {
+      problems.add(`${field}.port`, `${String(port.port)} is not a port number from 1 to 65535`);
+    } else if (found.some((other) => other.protocol === protocol && other.port === port.port)) {
+      problems.add(`${field}.port`, `${protocol} port ${port.port} stands twice in the Service`);
+    } else if (nodePort !== 0 && !isPort(nodePort)) {
+      problems.add(`${field}.nodePort`, `${String(nodePort)} is not a port number from 1 to 65535`);
+      found.push({ name: port.name ?? '', protocol, port: port.port, nodePort: 0 });
+    } else found.push({ name: port.name ?? '', protocol, port: port.port, nodePort });
+  }
+  return found;
+}
+
+export function readProtocol(text: string | undefined): Protocol | undefined {
+  if (text === undefined || text === '') return 'TCP';
+  return text === 'TCP' || text === 'UDP' || text === 'SCTP' ? text : undefined;
+}
+
+function readAffinity(service: Service, problems: ProblemList): number {
+  const seconds = service.spec?.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS;
+  if (Number.isInteger(seconds) && seconds > 0 && seconds <= MAX_AFFINITY_SECONDS) return seconds;
+  problems.add(
+    'spec.sessionAffinityConfig.clientIP.timeoutSeconds',
+    `${seconds} is not a number of seconds from 1 to ${MAX_AFFINITY_SECONDS}; using ${DEFAULT_AFFINITY_SECONDS}`,
+  );
+  return DEFAULT_AFFINITY_SECONDS;
+}
