@@ -1,11 +1,15 @@
 // Bundles the command into dist/: one ES module per sub-command, so that the agent never loads the lab.
+// The CNI plugin, a small C program, is compiled beside it; `node scripts/build.mjs FOLDER` builds elsewhere.
 import { build } from 'esbuild';
+import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
+import { promisify } from 'node:util';
 
-await rm('dist', { recursive: true, force: true });
+const outdir = process.argv[2] ?? 'dist';
+await rm(outdir, { recursive: true, force: true });
 await build({
   entryPoints: { flatnet: 'src/cli/main.ts' },
-  outdir: 'dist',
+  outdir,
   bundle: true,
   splitting: true,
   format: 'esm',
@@ -19,3 +23,14 @@ await build({
   },
   logLevel: 'warning',
 });
+
+try {
+  // Static: it runs in whatever root file system the node has.
+  const flags = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-static', '-Os', '-s'];
+  await promisify(execFile)('cc', [...flags, '-o', `${outdir}/flatnet-cni`, 'src/cni/plugin/flatnet-cni.c']);
+} catch (error) {
+  if (error.code !== 'ENOENT') throw error;
+  console.warn(
+    'no C compiler (cc): the CNI plugin is not built, nodes can start no pods; install gcc and libc6-dev, then build again',
+  );
+}

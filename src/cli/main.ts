@@ -3,6 +3,10 @@ import { describeError } from '../errors/flatnet-error.ts';
 
 /** Sub-commands, loaded only when called: the agent must not pay for the lab, nor the other way round. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command: () => Command }> }> = {
+  agent: {
+    summary: 'run the agent of a node: pod network, CNI, service proxy',
+    load: async () => import('./agent.ts'),
+  },
   dns: { summary: 'serve cluster DNS', load: async () => import('./dns.ts') },
   program: {
     summary: 'run one of the programs that the lab has instead of images',

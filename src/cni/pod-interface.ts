@@ -127,12 +127,10 @@ function makeVeth(
   netns: Netns,
 ): Link {
   const name = hostVethName(request);
-  const alias = `${request.containerId}/${request.ifName}`.slice(0, 255);
   const create = (): Link | undefined =>
     node.addLink({
       kind: 'veth',
       name,
-      alias,
       mtu,
       master,
       up: true,

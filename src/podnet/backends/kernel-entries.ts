@@ -148,15 +148,16 @@ function putLink(kernel: RouteKernel, entry: LinkEntry): void {
     }
     kernel.deleteLink(existing.index);
   }
-  kernel.addLink({
+  const made = kernel.addLink({
     kind: 'vxlan',
     name: entry.device,
     mac: entry.mac,
     mtu: entry.mtu,
     up: true,
-    alias: DEVICE_ALIAS,
     vxlan: { vni: entry.vni, port: entry.port, local: entry.local, parent: indexOf(kernel, entry.underlay) },
   });
+  // The kernel takes no alias while it makes a device.
+  if (made !== undefined) kernel.changeLink(made.index, { alias: DEVICE_ALIAS });
 }
 
 /** Whether what cannot be changed on a living VXLAN device is right already. */

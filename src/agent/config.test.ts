@@ -1,0 +1,63 @@
+import { describe, expect, test } from 'vitest';
+import { parseConfig } from './config.ts';
+
+const HEAD = 'apiVersion: flatnet.dev/v1alpha1\nkind: AgentConfiguration\n';
+const NETWORK = 'network: {Network: 10.244.0.0/16, Backend: {Type: vxlan}}\n';
+
+describe('AgentConfiguration', () => {
+  test('the shortest one has the defaults of flannel and kube-proxy', () => {
+    const config = parseConfig(HEAD + NETWORK, 'agent.yaml');
+    expect(config.cni).toMatchObject({
+      networkName: 'cbr0',
+      bridge: 'cni0',
+      socketPath: '/run/flatnet/cni.sock',
+    });
+    expect(config.healthzBindAddress?.port).toBe(10256);
+    expect(config.metricsBindAddress?.host.toString()).toBe('127.0.0.1');
+    expect(config.proxy).toMatchObject({ enabled: true, mode: 'nftables', nftables: { masqueradeBit: 14 } });
+    expect(config.ipMasq).toBe(true);
+  });
+
+  test("a network written as flannel's net-conf.json (JSON is YAML)", () => {
+    const json = JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: 'host-gw' } });
+    expect(parseConfig(`${HEAD}network: ${json}\n`, 'x').network.backend.type).toBe('host-gw');
+  });
+
+  test('an empty address switches a server off, as with kube-proxy', () => {
+    const config = parseConfig(
+      `${HEAD}${NETWORK}metricsBindAddress: ""\nhealthzBindAddress: "[::]:1"\n`,
+      'x',
+    );
+    expect(config.metricsBindAddress).toBeUndefined();
+    expect(config.healthzBindAddress?.host.family).toBe(6);
+  });
+
+  test.each([
+    [HEAD, 'agent.yaml: network: Invalid input'],
+    [`${HEAD}${NETWORK}netwerk: 1\n`, 'agent.yaml: Unrecognized key: "netwerk"'],
+    [`${HEAD}${NETWORK}cni: {brigde: cni0}\n`, 'cni: Unrecognized key: "brigde"'],
+    [`${HEAD}${NETWORK}proxy: {mode: ipvs}\n`, 'proxy.mode: only the mode nftables'],
+    [`${HEAD}${NETWORK}proxy: {nftables: {masqueradeBit: 32}}\n`, 'proxy.nftables.masqueradeBit: Too big'],
+    [
+      `${HEAD}${NETWORK}metricsBindAddress: localhost\n`,
+      'metricsBindAddress: "localhost" is not an address and port',
+    ],
+    [
+      `${HEAD}network: {Network: 10.244.0.0/16, Backend: {Type: ipip}}\n`,
+      'network.Backend.Type: unknown backend "ipip"',
+    ],
+    [`${HEAD}${NETWORK}publicIP: fd00::1\n`, 'publicIP: fd00::1 is not an IPv4 address'],
+    [
+      `${HEAD}${NETWORK}serviceCIDRs: [10.244.128.0/20]\n`,
+      'network.Network 10.244.0.0/16 overlaps the Service range 10.244.128.0/20',
+    ],
+    [
+      `apiVersion: v1\nkind: Pod\n${NETWORK}`,
+      'apiVersion: must be flatnet.dev/v1alpha1; kind: must be AgentConfiguration',
+    ],
+    ['a: [', 'agent.yaml: Flow sequence'],
+    ['', 'agent.yaml: Invalid input'],
+  ])('%j is refused by file and field', (text, message) => {
+    expect(() => parseConfig(text, 'agent.yaml')).toThrow(message);
+  });
+});

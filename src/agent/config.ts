@@ -1,0 +1,162 @@
+import { readFile } from 'node:fs/promises';
+import { parseDocument } from 'yaml';
+import { z } from 'zod';
+import { FlatnetError } from '../errors/flatnet-error.ts';
+import { Cidr } from '../net/cidr.ts';
+import { Ip } from '../net/ip.ts';
+import { checkServiceRanges, networkSchema } from '../podnet/network-config.ts';
+
+/** Where a server listens; undefined: nowhere. */
+export interface BindAddress {
+  readonly host: Ip;
+  readonly port: number;
+}
+
+const cidr = z.string().transform((text, context): Cidr => {
+  const parsed = Cidr.tryParse(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue({ code: 'custom', message: `"${text}" is not a network in CIDR notation` });
+  return z.NEVER;
+});
+
+const ip = z.string().transform((text, context): Ip => {
+  const parsed = Ip.tryParse(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue({ code: 'custom', message: `"${text}" is not an IP address` });
+  return z.NEVER;
+});
+
+/** `0.0.0.0:10256`, `[::]:10256`; empty switches the server off, as with kube-proxy. */
+const bindAddress = z.string().transform((text, context): BindAddress | undefined => {
+  if (text === '') return undefined;
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text);
+  const host = Ip.tryParse(match?.[1] ?? match?.[2] ?? '');
+  const port = Number(match?.[3]);
+  if (host !== undefined && port >= 1 && port <= 65_535) return { host, port };
+  context.addIssue({
+    code: 'custom',
+    message: `"${text}" is not an address and port; write it like 0.0.0.0:10256`,
+  });
+  return z.NEVER;
+});
+
+const absolutePath = z.string().startsWith('/', 'must be an absolute path');
+
+/** IFNAMSIZ with its NUL is 16. */
+const deviceName = z.string().regex(/^[^/:\s]{1,15}$/, 'is not the name of a network device');
+
+const cniSchema = z.strictObject({
+  /** flannel's own name: a node that ran flannel keeps its reservations. */
+  networkName: z
+    .string()
+    .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/, 'is not the name of a network')
+    .default('cbr0'),
+  bridge: deviceName.default('cni0'),
+  confDir: absolutePath.default('/etc/cni/net.d'),
+  confFile: z
+    .string()
+    .regex(/^[^/]+\.conflist$/, 'must be a file name that ends in .conflist')
+    .default('10-flatnet.conflist'),
+  binDir: absolutePath.default('/opt/cni/bin'),
+  dataDir: absolutePath.default('/var/lib/cni/networks'),
+  /** sun_path has 108 bytes, its NUL included; the plugin reads it out of JSON without unescaping. */
+  socketPath: absolutePath
+    .regex(/^[^"\\\s]{1,107}$/, 'is too long or has characters that it must not')
+    .default('/run/flatnet/cni.sock'),
+});
+
+/** Fields of KubeProxyConfiguration, as far as they mean something here. */
+const proxySchema = z.strictObject({
+  /** False where kube-proxy (or nobody) serves Services. */
+  enabled: z.boolean().default(true),
+  mode: z.literal('nftables', 'only the mode nftables is there').default('nftables'),
+  /** Pod ranges of the cluster, with commas; those of `network` when absent. */
+  clusterCIDR: z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .pipe(z.array(cidr))
+    .optional(),
+  nftables: z
+    .strictObject({
+      masqueradeAll: z.boolean().default(false),
+      masqueradeBit: z.int().min(0).max(31).default(14),
+    })
+    .prefault({}),
+});
+
+const configSchema = z
+  .strictObject({
+    apiVersion: z.literal('flatnet.dev/v1alpha1', 'must be flatnet.dev/v1alpha1'),
+    kind: z.literal('AgentConfiguration', 'must be AgentConfiguration'),
+    network: networkSchema,
+    /** As flannel's --iface: interface, by name or address, that carries the cluster. */
+    iface: z.string().min(1).optional(),
+    /** As flannel's --public-ip: the address that other nodes send to, where it is not the interface's. */
+    publicIP: ip.optional(),
+    publicIPv6: ip.optional(),
+    /** As flannel's --ip-masq. */
+    ipMasq: z.boolean().default(true),
+    subnetFile: absolutePath.default('/run/flannel/subnet.env'),
+    serviceCIDRs: z.array(cidr).default([]),
+    cni: cniSchema.prefault({}),
+    proxy: proxySchema.prefault({}),
+    healthzBindAddress: bindAddress.prefault('0.0.0.0:10256'),
+    metricsBindAddress: bindAddress.prefault('127.0.0.1:10249'),
+    logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).optional(),
+  })
+  .superRefine((config, context) => {
+    for (const [field, family] of [
+      ['publicIP', 4],
+      ['publicIPv6', 6],
+    ] as const) {
+      const value = config[field];
+      if (value !== undefined && value.family !== family) {
+        context.addIssue({
+          code: 'custom',
+          path: [field],
+          message: `${value.toString()} is not an IPv${family} address`,
+        });
+      }
+    }
+  });
+
+export type AgentConfig = z.output<typeof configSchema>;
+
+/** Reads and checks the file. Throws INVALID_CONFIG with one line for each thing that is wrong. */
+export async function loadConfig(path: string): Promise<AgentConfig> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new FlatnetError(`cannot read the configuration: ${(cause as Error).message}`, {
+      code: 'INVALID_CONFIG',
+      hint: 'give the file with --config',
+      cause,
+    });
+  }
+  return parseConfig(text, path);
+}
+
+export function parseConfig(text: string, name: string): AgentConfig {
+  const document = parseDocument(text);
+  const syntax = document.errors[0];
+  if (syntax !== undefined) throw invalid(name, [syntax.message.split('\n')[0] ?? 'not YAML']);
+  const result = configSchema.safeParse(document.toJS());
+  if (!result.success) throw invalid(name, result.error.issues.map(describeIssue));
+  const { network, publicIP, publicIPv6, serviceCIDRs } = result.data;
+  checkServiceRanges(network, serviceCIDRs);
+  // Behind address translation the nodes cannot be each other's routers.
+  if (network.backend.type === 'host-gw' && (publicIP ?? publicIPv6) !== undefined) {
+    throw invalid(name, ['publicIP: host-gw needs the address of the interface itself']);
+  }
+  return result.data;
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const path = issue.path.map(String).join('.');
+  return path === '' ? issue.message : `${path}: ${issue.message}`;
+}
+
+function invalid(name: string, problems: readonly string[]): FlatnetError {
+  return new FlatnetError(`${name}: ${problems.join('; ')}`, { code: 'INVALID_CONFIG' });
+}

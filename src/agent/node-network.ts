@@ -1,0 +1,247 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { enableForwarding } from '../cni/bridge.ts';
+import { exists, installExecutable, installFile, PLUGIN_NAME, renderConflist } from '../cni/installation.ts';
+import { FlatnetError, describeError } from '../errors/flatnet-error.ts';
+import type { RouteEvent } from '../kernel/netlink/objects.ts';
+import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
+import type { NftKernel } from '../kernel/nft/objects.ts';
+import type { Logger } from '../log/logger.ts';
+import type { Cidr } from '../net/cidr.ts';
+import type { IpFamily } from '../net/ip.ts';
+import type { Mac } from '../net/mac.ts';
+import { podMtu, type Backend, type LocalNode } from '../podnet/backends/backend.ts';
+import { renderMasquerade, renderNoMasquerade } from '../podnet/masquerade/ruleset.ts';
+import type { FamilyLease, NodeLease } from '../podnet/node-lease.ts';
+import type { PodNetwork } from '../podnet/pod-network.ts';
+import { podCidrOf, publicIpOverwrite, publishedMac } from '../podnet/stores/kubernetes/annotations.ts';
+import type { NodeStore } from '../podnet/stores/kubernetes/node-store.ts';
+import type { NodeView } from '../podnet/stores/kubernetes/node-view.ts';
+import { parseSubnetEnv, renderSubnetEnv } from '../podnet/subnet-env.ts';
+import { describeLocalNode, readNodeFacts } from '../podnet/underlay.ts';
+import { WorkQueue } from '../reconcile/work-queue.ts';
+import type { AgentConfig } from './config.ts';
+import type { PodAttachment } from './pod-attachment.ts';
+
+export interface NodeNetworkOptions {
+  readonly config: AgentConfig;
+  readonly nodeName: string;
+  readonly kernel: RouteKernel;
+  readonly nft: NftKernel;
+  readonly backend: Backend;
+  readonly network: PodNetwork;
+  readonly attachment: PodAttachment;
+  readonly store: NodeStore;
+  readonly logger: Logger;
+  /** The plugin executable to install; undefined where it was not built. */
+  readonly pluginSource: string | undefined;
+}
+
+const CONFIGURE = 'configure';
+const BRIDGE = 'bridge';
+const RECLAIM = 'reclaim';
+const RECLAIM_EVERY_MS = 300_000;
+
+/**
+ * Brings this node's own part of the pod network about, each step when the one before is in place: tunnel devices,
+ * bridge and addresses, subnet.env, masquerade, plugin, and last the conflist that lets the runtime start pods.
+ */
+export class NodeNetwork {
+  readonly #options: NodeNetworkOptions;
+  readonly #queue: WorkQueue;
+  #node: NodeView | undefined;
+  #applied = '';
+  #masquerade = '';
+  #waitsFor: string;
+
+  constructor(options: NodeNetworkOptions) {
+    this.#options = options;
+    this.#waitsFor = `node ${options.nodeName}: the API server has not answered yet`;
+    this.#queue = new WorkQueue({
+      name: 'node-network',
+      process: async (key) => this.#process(key),
+      maxBackoffMs: 5_000,
+      logger: options.logger,
+    });
+  }
+
+  /** Why pods cannot be started yet; undefined when they can. */
+  get waitsFor(): string | undefined {
+    return this.#waitsFor === '' ? undefined : this.#waitsFor;
+  }
+
+  /**
+   * Serves what an earlier run has left in subnet.env, so that pods can come and go before the API server answers.
+   * Without such a file, or with one of another cluster, nothing happens.
+   */
+  async restore(): Promise<void> {
+    const { config, attachment, logger } = this.#options;
+    const text = await readFile(config.subnetFile, 'utf8').catch(() => '');
+    const left = parseSubnetEnv(text, config.network);
+    if (left === undefined) return;
+    try {
+      enableForwarding(config.network.networks.keys());
+      attachment.configure({ name: config.cni.bridge, podCidrs: [...left.podCidrs.values()], mtu: left.mtu });
+      logger.info(
+        { podCidrs: [...left.podCidrs.values()].map(String) },
+        'serving pods as the run before did',
+      );
+    } catch (error) {
+      logger.warn(
+        { error: describeError(error) },
+        'cannot go on as the run before; waiting for the API server',
+      );
+    }
+  }
+
+  /** The node's own object has changed; undefined: there is none. */
+  setNode(node: NodeView | undefined): void {
+    const { nodeName } = this.#options;
+    // What is in the kernel stays: a Node object that is gone may be made anew in a moment.
+    if (node === undefined) this.#waitsFor = `node ${nodeName} is not registered with the API server`;
+    this.#node = node ?? this.#node;
+    if (node !== undefined) this.#queue.add(CONFIGURE);
+  }
+
+  /** Something that the node's plan depends on may have changed. */
+  refresh(): void {
+    this.#queue.add(CONFIGURE);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    this.#options.kernel.watch({ groups: ['link'], signal, onEvent: (event) => this.#onEvent(event) });
+    this.#queue.addAfter(RECLAIM, RECLAIM_EVERY_MS);
+    await this.#queue.run(signal);
+  }
+
+  async #process(key: string): Promise<void> {
+    if (key === RECLAIM) {
+      this.#options.attachment.reclaim();
+      this.#queue.addAfter(RECLAIM, RECLAIM_EVERY_MS);
+    } else if (key === BRIDGE) this.#options.attachment.repair();
+    else await this.#configure();
+  }
+
+  async #configure(): Promise<void> {
+    if (this.#node === undefined) return;
+    try {
+      await this.#apply(this.#node);
+    } catch (error) {
+      this.#waitsFor = describeError(error);
+      throw error;
+    }
+  }
+
+  async #apply(node: NodeView): Promise<void> {
+    const { config, kernel, backend, network, attachment, store, nodeName } = this.#options;
+    const podCidrs = podCidrsOf(node, config.network.networks);
+    const local = describeLocalNode(readNodeFacts(kernel), {
+      name: nodeName,
+      config: config.network,
+      podCidrs,
+      internalIps: node.internalIps,
+      iface: config.iface,
+      macs: publishedMacs(node, podCidrs.keys()),
+    });
+    const mtu = podMtu(backend, local);
+    const wanted = JSON.stringify([local.underlay, [...local.families]]);
+    if (wanted !== this.#applied || this.#waitsFor !== '') {
+      enableForwarding(podCidrs.keys());
+      network.setLocal(local);
+      attachment.configure({ name: config.cni.bridge, podCidrs: [...podCidrs.values()], mtu });
+      await installFile(
+        config.subnetFile,
+        renderSubnetEnv(config.network, podCidrs, mtu, config.ipMasq),
+        0o644,
+      );
+      await this.#applyMasquerade(podCidrs);
+      await this.#installPlugin();
+      this.#applied = wanted;
+      this.#waitsFor = '';
+      this.#options.logger.info(
+        { podCidrs: [...podCidrs.values()].map(String), underlay: local.underlay.device, podMtu: mtu },
+        'pod network ready on this node',
+      );
+    }
+    store.publish(leaseOf(this.#options, node, local));
+    store.markAvailable();
+  }
+
+  async #applyMasquerade(podCidrs: ReadonlyMap<IpFamily, Cidr>): Promise<void> {
+    const { config, nft } = this.#options;
+    const ranges = [...podCidrs].map(([family, podCidr]) => ({
+      podCidr,
+      network: config.network.networks.get(family) ?? podCidr,
+    }));
+    const ruleset = config.ipMasq ? renderMasquerade(ranges) : renderNoMasquerade();
+    if (ruleset === this.#masquerade) return;
+    await nft.load(ruleset);
+    this.#masquerade = ruleset;
+  }
+
+  /** The conflist last: with it the runtime calls the node ready. */
+  async #installPlugin(): Promise<void> {
+    const { config, pluginSource, logger } = this.#options;
+    const { cni } = config;
+    const target = join(cni.binDir, PLUGIN_NAME);
+    if (pluginSource !== undefined) await installExecutable(pluginSource, target);
+    else if (!(await exists(target))) {
+      throw new FlatnetError(`there is no CNI plugin: neither beside the agent nor at ${target}`, {
+        code: 'PLUGIN_MISSING',
+        hint: 'build it (npm run build on a machine with a C compiler) or install it there',
+      });
+    }
+    const conflist = renderConflist({
+      networkName: cni.networkName,
+      socketPath: cni.socketPath,
+      defaultSocketPath: '/run/flatnet/cni.sock',
+      portmap: await exists(join(cni.binDir, 'portmap')),
+    });
+    const path = join(cni.confDir, cni.confFile);
+    if (await installFile(path, conflist, 0o644))
+      logger.info({ path }, 'conflist written: the runtime may start pods');
+  }
+
+  #onEvent(event: RouteEvent): void {
+    if (event.kind === 'resync') this.#queue.addAfter(BRIDGE, 20);
+    if (event.kind !== 'link' || event.link.name !== this.#options.config.cni.bridge) return;
+    if (event.action === 'delete' || !event.link.up) this.#queue.addAfter(BRIDGE, 20);
+  }
+}
+
+/** Throws POD_CIDR_MISSING while the cluster has not given the node one of each family. */
+function podCidrsOf(node: NodeView, networks: ReadonlyMap<IpFamily, Cidr>): Map<IpFamily, Cidr> {
+  const found = new Map<IpFamily, Cidr>();
+  for (const [family, network] of networks) {
+    const podCidr = podCidrOf(node, family, network);
+    if (podCidr !== undefined) {
+      found.set(family, podCidr);
+      continue;
+    }
+    throw new FlatnetError(`node ${node.name}: spec.podCIDRs has no IPv${family} range yet`, {
+      code: 'POD_CIDR_MISSING',
+      retryable: true,
+      hint: 'the controller manager assigns it: it needs --allocate-node-cidrs and --cluster-cidr',
+    });
+  }
+  return found;
+}
+
+function publishedMacs(node: NodeView, families: Iterable<IpFamily>): Map<IpFamily, Mac> {
+  const macs = new Map<IpFamily, Mac>();
+  for (const family of families) {
+    const mac = publishedMac(node.annotations, family);
+    if (mac !== undefined) macs.set(family, mac);
+  }
+  return macs;
+}
+
+function leaseOf({ backend, config }: NodeNetworkOptions, node: NodeView, local: LocalNode): NodeLease {
+  const families = new Map<IpFamily, FamilyLease>();
+  for (const [family, facts] of local.families) {
+    const configured = family === 4 ? config.publicIP : config.publicIPv6;
+    const publicIp = publicIpOverwrite(node, family) ?? configured ?? facts.ip;
+    families.set(family, { podCidr: facts.podCidr, publicIp, vtep: backend.vtep(facts) });
+  }
+  return { node: local.name, backendType: backend.type, families };
+}
