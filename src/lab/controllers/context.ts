@@ -4,6 +4,7 @@ import type { Endpoints, Namespace, Node, Pod, Service } from 'kubernetes-types/
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import type { ApiClient } from '../../cluster/api-client.ts';
 import { EventRecorder } from '../../cluster/event-recorder.ts';
+import type { KubeObject } from '../../cluster/kube-object.ts';
 import {
   DAEMON_SETS,
   DEPLOYMENTS,
@@ -15,11 +16,12 @@ import {
   PODS,
   REPLICA_SETS,
   SERVICES,
+  type ResourceType,
 } from '../../cluster/resource-type.ts';
 import type { Logger } from '../../log/logger.ts';
 import { WorkQueue } from '../../reconcile/work-queue.ts';
 import { controllerOf } from './ownership.ts';
-import { ObjectView } from './object-view.ts';
+import { type Indexer, ObjectView } from './object-view.ts';
 
 /** The views that controllers share: one watch a type. */
 export interface Views {
@@ -35,11 +37,18 @@ export interface Views {
   readonly leases: ObjectView<Lease>;
 }
 
+export interface Followed {
+  run(signal: AbortSignal): Promise<void>;
+  synced(signal?: AbortSignal): Promise<void>;
+}
+
 export interface ControllerContext {
   readonly client: ApiClient;
   readonly views: Views;
   readonly logger: Logger;
   readonly signal: AbortSignal;
+  /** Has an informer run as long as the controllers do; they wait for its first list. */
+  follow(informer: Followed): void;
   recorder(component: string): EventRecorder;
   /** A queue that runs as long as the controllers do. */
   queue(name: string, process: (key: string) => Promise<void>, concurrency?: number): WorkQueue;
@@ -54,30 +63,26 @@ export const byNamespace = (namespace: string): string => `namespace ${namespace
 /** Index value of EndpointSlices. */
 export const byService = (namespace: string, name: string): string => `service ${namespace}/${name}`;
 
-export function makeViews(client: ApiClient, logger: Logger): Views {
+function makeViews(client: ApiClient, logger: Logger): Views {
+  const view = <T extends KubeObject>(type: ResourceType<T>, indexer?: Indexer<T>): ObjectView<T> =>
+    new ObjectView(client, type, logger, indexer === undefined ? {} : { indexer });
+  const inNamespace = (object: KubeObject): string[] => [byNamespace(object.metadata?.namespace ?? '')];
   return {
-    pods: new ObjectView(client, PODS, logger, indexPod),
-    nodes: new ObjectView(client, NODES, logger),
-    namespaces: new ObjectView(client, NAMESPACES, logger),
-    services: new ObjectView(client, SERVICES, logger, (service) => [
-      byNamespace(service.metadata?.namespace ?? ''),
-    ]),
-    deployments: new ObjectView(client, DEPLOYMENTS, logger),
-    replicaSets: new ObjectView(client, REPLICA_SETS, logger, (set) => [
+    pods: view(PODS, indexPod),
+    nodes: view(NODES),
+    namespaces: view(NAMESPACES),
+    services: view(SERVICES, inNamespace),
+    deployments: view(DEPLOYMENTS),
+    replicaSets: view(REPLICA_SETS, (set) => [
+      ...inNamespace(set),
       byController(controllerOf(set)?.uid ?? ''),
-      byNamespace(set.metadata?.namespace ?? ''),
     ]),
-    daemonSets: new ObjectView(client, DAEMON_SETS, logger, (set) => [
-      byNamespace(set.metadata?.namespace ?? ''),
+    daemonSets: view(DAEMON_SETS, inNamespace),
+    endpointSlices: view(ENDPOINT_SLICES, ({ metadata }) => [
+      byService(metadata?.namespace ?? '', metadata?.labels?.['kubernetes.io/service-name'] ?? ''),
     ]),
-    endpointSlices: new ObjectView(client, ENDPOINT_SLICES, logger, (slice) => [
-      byService(
-        slice.metadata?.namespace ?? '',
-        slice.metadata?.labels?.['kubernetes.io/service-name'] ?? '',
-      ),
-    ]),
-    endpoints: new ObjectView(client, ENDPOINTS, logger),
-    leases: new ObjectView(client, LEASES, logger),
+    endpoints: view(ENDPOINTS),
+    leases: view(LEASES),
   };
 }
 
@@ -91,22 +96,33 @@ function indexPod(pod: Pod): string[] {
   ];
 }
 
+/** A context whose informers and queues wait for `run`, so that every controller has subscribed before. */
 export function makeContext(
   client: ApiClient,
   logger: Logger,
   signal: AbortSignal,
-  started: Promise<void>[],
-): ControllerContext {
-  return {
+): { readonly context: ControllerContext; run(): Promise<void> } {
+  const views = makeViews(client, logger);
+  const queues: WorkQueue[] = [];
+  const followed: Followed[] = Object.values(views).map((view: { informer: Followed }) => view.informer);
+  const context: ControllerContext = {
     client,
-    views: makeViews(client, logger),
+    views,
     logger,
     signal,
+    follow: (informer) => followed.push(informer),
     recorder: (component) => new EventRecorder(client, { component, signal, logger }),
     queue: (name, process, concurrency = 1) => {
       const queue = new WorkQueue({ name, process, concurrency, logger, maxBackoffMs: 10_000 });
-      started.push(queue.run(signal));
+      queues.push(queue);
       return queue;
     },
   };
+  const run = async (): Promise<void> => {
+    const informers = followed.map((informer) => informer.run(signal));
+    // Nothing is decided before everything is known: an owner not yet listed is not an owner that is gone.
+    await Promise.all(followed.map((informer) => informer.synced(signal))).catch(() => undefined);
+    await Promise.all([...informers, ...queues.map((queue) => queue.run(signal))]);
+  };
+  return { context, run };
 }

@@ -3,20 +3,19 @@ import { isTolerated, selects, UNSCHEDULABLE_TAINT } from './node-fit.ts';
 
 /** What every daemon pod tolerates besides its own tolerations, as Kubernetes' controller adds it. */
 function addedTolerations(spec: PodSpec): Toleration[] {
-  const add = (name: string, effect: string): Toleration => ({
-    key: `node.kubernetes.io/${name}`,
-    operator: 'Exists',
-    effect,
-  });
   return [
-    add('not-ready', 'NoExecute'),
-    add('unreachable', 'NoExecute'),
-    add('disk-pressure', 'NoSchedule'),
-    add('memory-pressure', 'NoSchedule'),
-    add('pid-pressure', 'NoSchedule'),
-    add('unschedulable', 'NoSchedule'),
-    ...(spec.hostNetwork === true ? [add('network-unavailable', 'NoSchedule')] : []),
+    tolerate('not-ready', 'NoExecute'),
+    tolerate('unreachable', 'NoExecute'),
+    tolerate('disk-pressure', 'NoSchedule'),
+    tolerate('memory-pressure', 'NoSchedule'),
+    tolerate('pid-pressure', 'NoSchedule'),
+    tolerate('unschedulable', 'NoSchedule'),
+    ...(spec.hostNetwork === true ? [tolerate('network-unavailable', 'NoSchedule')] : []),
   ];
+}
+
+function tolerate(name: string, effect: string): Toleration {
+  return { key: `node.kubernetes.io/${name}`, operator: 'Exists', effect };
 }
 
 function tolerationsOf(spec: PodSpec): Toleration[] {

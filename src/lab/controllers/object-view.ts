@@ -25,9 +25,19 @@ export class ObjectView<T extends KubeObject> {
   readonly #unconfirmed = new Map<string, number>();
   readonly #listeners: ViewChange<T>[] = [];
 
-  constructor(client: ApiClient, type: ResourceType<T>, logger: Logger, indexer: Indexer<T> = () => []) {
-    this.#indexer = indexer;
-    this.informer = new Informer<T, T>(client, type, { project: withoutManagedFields, logger });
+  constructor(
+    client: ApiClient,
+    type: ResourceType<T>,
+    logger: Logger,
+    options: { readonly indexer?: Indexer<T>; readonly fieldSelector?: string } = {},
+  ) {
+    this.#indexer = options.indexer ?? ((): string[] => []);
+    const { fieldSelector } = options;
+    this.informer = new Informer<T, T>(client, type, {
+      project: withoutManagedFields,
+      logger,
+      fieldSelector,
+    });
     this.informer.subscribe({
       added: (object) => this.#confirmed(object, undefined),
       updated: (object, old) => this.#confirmed(object, old),

@@ -1,0 +1,56 @@
+import { hasStatus } from '../../cluster/api-error.ts';
+import { EVENTS, NAMESPACES, type ResourceType } from '../../cluster/resource-type.ts';
+import { refOf } from '../../cluster/kube-object.ts';
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import type { CollectedTypes } from './collected-types.ts';
+import type { ControllerContext } from './context.ts';
+import type { OwnerGraph } from './owner-graph.ts';
+
+/** Empties a namespace that is being deleted, then lets it go. Called anew when something in it has gone. */
+export async function emptyNamespace(
+  context: ControllerContext,
+  graph: OwnerGraph,
+  types: CollectedTypes,
+  name: string,
+): Promise<void> {
+  const { client, views, signal } = context;
+  const namespace = views.namespaces.get(name);
+  if (namespace?.metadata?.deletionTimestamp === undefined) return;
+  const content = graph.contentOf(name);
+  for (const object of content) {
+    if (!object.isDeleting) await remove(context, object.type, object.ref);
+  }
+  if (content.length > 0) return;
+  // The graph may be behind, and Events are not in it.
+  for (const type of [...types.all(), EVENTS]) {
+    if (!type.namespaced) continue;
+    const { items } = await client.list(type, { namespace: name, signal });
+    for (const item of items) await remove(context, type, refOf(item));
+    if (items.length > 0 && type !== EVENTS) throw stillThere(name, type);
+  }
+  try {
+    const finalized = { ...namespace, spec: { ...namespace.spec, finalizers: [] } };
+    await client.replace(NAMESPACES, finalized, { subresource: 'finalize', signal });
+  } catch (error) {
+    if (!hasStatus(error, 404)) throw error;
+  }
+}
+
+async function remove(
+  { client, signal }: ControllerContext,
+  type: ResourceType,
+  ref: ReturnType<typeof refOf>,
+): Promise<void> {
+  try {
+    await client.delete(type, ref, { signal, propagationPolicy: 'Background' });
+  } catch (error) {
+    if (!hasStatus(error, 404)) throw error;
+  }
+}
+
+function stillThere(name: string, type: ResourceType): FlatnetError {
+  return new FlatnetError(`namespace ${name} still holds ${type.plural}`, {
+    code: 'NAMESPACE_NOT_EMPTY',
+    retryable: true,
+  });
+}
