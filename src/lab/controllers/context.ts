@@ -63,10 +63,13 @@ export const byNamespace = (namespace: string): string => `namespace ${namespace
 /** Index value of EndpointSlices. */
 export const byService = (namespace: string, name: string): string => `service ${namespace}/${name}`;
 
+function inNamespace(object: KubeObject): string[] {
+  return [byNamespace(object.metadata?.namespace ?? '')];
+}
+
 function makeViews(client: ApiClient, logger: Logger): Views {
   const view = <T extends KubeObject>(type: ResourceType<T>, indexer?: Indexer<T>): ObjectView<T> =>
     new ObjectView(client, type, logger, indexer === undefined ? {} : { indexer });
-  const inNamespace = (object: KubeObject): string[] => [byNamespace(object.metadata?.namespace ?? '')];
   return {
     pods: view(PODS, indexPod),
     nodes: view(NODES),
@@ -101,7 +104,7 @@ export function makeContext(
   client: ApiClient,
   logger: Logger,
   signal: AbortSignal,
-): { readonly context: ControllerContext; run(): Promise<void> } {
+): { readonly context: ControllerContext; readonly run: () => Promise<void> } {
   const views = makeViews(client, logger);
   const queues: WorkQueue[] = [];
   const followed: Followed[] = Object.values(views).map((view: { informer: Followed }) => view.informer);
