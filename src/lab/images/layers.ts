@@ -14,8 +14,8 @@ const NOT_APPLETS = new Set(['env', 'setpriv', 'setsid', 'nsenter', 'unshare', '
 /** Programs of images that are ours: absolute path to the arguments for flatnet that come first. */
 const SHIMS: Readonly<Record<string, readonly string[]>> = {
   '/usr/local/bin/flatnet': [],
-  '/agnhost': ['program', 'agnhost'],
-  '/usr/local/bin/agnhost': ['program', 'agnhost'],
+  '/agnhost': ['program'],
+  '/usr/local/bin/agnhost': ['program'],
 };
 
 export interface LayerOptions {

@@ -1,0 +1,189 @@
+import { setMaxListeners } from 'node:events';
+import type { Node, NodeCondition, Pod } from 'kubernetes-types/core/v1.js';
+import type { ApiClient } from '../../cluster/api-client.ts';
+import { hasStatus } from '../../cluster/api-error.ts';
+import { EventRecorder } from '../../cluster/event-recorder.ts';
+import { Informer } from '../../cluster/informer.ts';
+import { keepLease } from '../../cluster/lease.ts';
+import { NODES, PODS } from '../../cluster/resource-type.ts';
+import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
+import type { Logger } from '../../log/logger.ts';
+import { retry, sleep } from '../../timing/backoff.ts';
+import type { LabNode } from '../node/lab-node.ts';
+import { CniRuntime } from './cni-runtime.ts';
+import type { ContainerWorker } from './container-worker.ts';
+import { seconds } from './container-worker.ts';
+import type { DnsFacts } from './dns-config.ts';
+import { KUBELET_PORT, KubeletServer } from './kubelet-server.ts';
+import { newNode, nodeStatus, type NodeFacts } from './node-status.ts';
+import type { NodeContext } from './pod-context.ts';
+import type { PodObjects } from './pod-objects.ts';
+import { PodSetup } from './pod-setup.ts';
+import { PodWorker } from './pod-worker.ts';
+import type { ServiceView } from './service-view.ts';
+import type { StartSlots } from './start-slots.ts';
+
+export interface KubeletOptions {
+  readonly client: ApiClient;
+  readonly node: LabNode;
+  readonly addresses: readonly string[];
+  readonly dns: DnsFacts;
+  readonly objects: PodObjects;
+  readonly services: ServiceView;
+  readonly slots: StartSlots;
+  readonly serving: { readonly certificate: string; readonly key: string };
+  readonly clientAuthority: string;
+  readonly logger: Logger;
+}
+
+/** The pod network is looked for often until it is there: a node shall be Ready as soon as it can be. */
+const NETWORK_POLL_MS = 50;
+const STEADY_POLL_MS = 2000;
+/** As a kubelet's nodeStatusReportFrequency; the lease tells that it is alive. */
+const REPORT_MS = 300_000;
+
+/** One node's kubelet: registers the node, reports, runs the pods that are bound to it. */
+export class Kubelet {
+  readonly #options: KubeletOptions;
+  readonly #signal: AbortSignal;
+  readonly #cni: CniRuntime;
+  readonly #setup: PodSetup;
+  readonly #shared: NodeContext;
+  readonly #pods: Informer<Pod, Pod>;
+  readonly #workers = new Map<string, PodWorker>();
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(options: KubeletOptions, signal: AbortSignal) {
+    // Every pod of the node listens.
+    setMaxListeners(0, signal);
+    this.#options = options;
+    this.#signal = signal;
+    this.#cni = new CniRuntime(options.node);
+    const { client, node, logger } = options;
+    const recorder = new EventRecorder(client, { component: 'kubelet', host: node.name, signal, logger });
+    this.#shared = {
+      node,
+      hostIps: options.addresses,
+      dns: options.dns,
+      objects: options.objects,
+      slots: options.slots,
+      serviceVariables: async (namespace, links) => options.services.variables(namespace, links, signal),
+      event: (pod, type, reason, message) => {
+        logger.debug({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, reason, message }, 'event');
+        recorder.record({ ...pod, apiVersion: 'v1', kind: 'Pod' }, type, reason, message);
+      },
+    };
+    this.#setup = new PodSetup(this.#shared, this.#cni);
+    this.#pods = new Informer(client, PODS, {
+      project: (pod) => pod,
+      fieldSelector: `spec.nodeName=${node.name}`,
+      logger,
+    });
+  }
+
+  /** Runs until the signal is aborted and every pod's worker has let go. */
+  async run(): Promise<void> {
+    const { client, node, serving, clientAuthority } = this.#options;
+    await KubeletServer.start({
+      ...serving,
+      clientAuthority,
+      netns: node.netns.fd,
+      container: (namespace, pod, container) => this.#container(namespace, pod, container),
+      signal: this.#signal,
+    });
+    await retry(async () => this.#register(), { signal: this.#signal, maxMs: 2000 });
+    this.#pods.subscribe({
+      added: (pod) => this.#onPod(pod),
+      updated: (pod) => this.#onPod(pod),
+      deleted: (pod) => this.#workers.get(pod.metadata?.uid ?? '')?.removed(),
+    });
+    const lease = { namespace: 'kube-node-lease', name: node.name, holder: node.name };
+    await Promise.all([this.#pods.run(this.#signal), keepLease(client, lease, this.#signal), this.#report()]);
+    await Promise.all(this.#running);
+  }
+
+  #onPod(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
+    const known = this.#workers.get(uid);
+    if (known !== undefined) {
+      known.update(pod);
+      return;
+    }
+    const worker = new PodWorker(this.#shared, this.#setup, this.#options.client, pod, this.#signal);
+    this.#workers.set(uid, worker);
+    const running = worker.run().finally(() => {
+      this.#workers.delete(uid);
+      this.#running.delete(running);
+    });
+    this.#running.add(running);
+  }
+
+  #container(namespace: string, podName: string, name: string): ContainerWorker {
+    const worker = [...this.#workers.values()].find(
+      ({ pod }) => pod.metadata?.namespace === namespace && pod.metadata.name === podName,
+    );
+    const found = worker?.container(name);
+    if (found !== undefined) return found;
+    const what =
+      worker === undefined
+        ? `pod "${podName}" not found`
+        : `container "${name}" of pod "${podName}" not found`;
+    throw new FlatnetError(what, { code: 'POD_NOT_FOUND' });
+  }
+
+  async #register(): Promise<void> {
+    const { client } = this.#options;
+    try {
+      await client.create(NODES, newNode(this.#facts()));
+    } catch (error) {
+      // There already: the kubelet was started again.
+      if (!hasStatus(error, 409)) throw error;
+    }
+    await this.#writeStatus();
+  }
+
+  async #report(): Promise<void> {
+    let reported = this.#networkProblem();
+    let reportedAt = Date.now();
+    while (!this.#signal.aborted) {
+      await sleep(reported === undefined ? STEADY_POLL_MS : NETWORK_POLL_MS, this.#signal);
+      const now = this.#networkProblem();
+      if (this.#signal.aborted || (now === reported && Date.now() - reportedAt < REPORT_MS)) continue;
+      try {
+        await this.#writeStatus();
+        reported = now;
+        reportedAt = Date.now();
+      } catch (error) {
+        this.#options.logger.warn({ error: describeError(error) }, 'cannot write the status of the node');
+      }
+    }
+  }
+
+  async #writeStatus(): Promise<void> {
+    const { client, node } = this.#options;
+    const old = await client.get<Node>(NODES, { name: node.name });
+    const conditions: NodeCondition[] = old.status?.conditions ?? [];
+    const status = nodeStatus(this.#facts(), conditions, seconds(new Date()));
+    await client.patch(
+      NODES,
+      { name: node.name },
+      { type: 'strategic', body: { status } },
+      { subresource: 'status' },
+    );
+  }
+
+  #facts(): NodeFacts {
+    const { node, addresses } = this.#options;
+    return { name: node.name, addresses, kubeletPort: KUBELET_PORT, networkProblem: this.#networkProblem() };
+  }
+
+  #networkProblem(): string | undefined {
+    const prefix =
+      'container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error:';
+    try {
+      return this.#cni.config() === undefined ? `${prefix} cni plugin not initialized` : undefined;
+    } catch (error) {
+      return `${prefix} ${describeError(error)}`;
+    }
+  }
+}
