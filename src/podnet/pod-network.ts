@@ -156,9 +156,11 @@ export class PodNetwork {
   /** Makes `entries` what the owner wants; returns how the kernel has to follow. */
   #plan(owner: string, entries: readonly Entry[]): Diff<Entry> {
     const before = this.#byOwner.get(owner) ?? [];
-    const granted = entries.filter((entry) => this.#ownerOf(entry, owner) === owner);
-    if (granted.length === entries.length) this.#blocked.delete(owner);
-    else this.#blocked.add(owner);
+    // Half of a peer would be worse than none: packets would leave for a tunnel's end that is not the route's.
+    const claimed = entries.some((entry) => this.#ownerOf(entry, owner) !== owner);
+    const granted = claimed ? [] : entries;
+    if (claimed) this.#blocked.add(owner);
+    else this.#blocked.delete(owner);
     for (const entry of before) this.#desired.delete(entryKey(entry));
     for (const entry of granted) this.#desired.set(entryKey(entry), { entry, owner });
     if (granted.length === 0) this.#byOwner.delete(owner);

@@ -3,7 +3,15 @@ import { ERRNO, errnoError } from '../libc/errno.ts';
 import { IFF_LOOPBACK, IFF_UP } from './constants.ts';
 import type { LinkFacts } from './fake-routes.ts';
 import { checkLinkName } from './link-codec.ts';
-import type { BridgePort, Link, LinkChange, LinkStats, NewLink, NewVethPeer } from './objects.ts';
+import type {
+  BridgePort,
+  Link,
+  LinkChange,
+  LinkStats,
+  NewLink,
+  NewVethPeer,
+  VxlanAttributes,
+} from './objects.ts';
 
 const NO_STATS: LinkStats = {
   rxPackets: 0,
@@ -164,9 +172,13 @@ export class FakeLinks implements LinkFacts {
     this.#links.set(index, { ...link, master, port: NEW_PORT });
   }
 
-  #checkVxlan(vxlan: { readonly vni: number; readonly port: number }, doing: string): void {
+  #checkVxlan(vxlan: Pick<VxlanAttributes, 'vni' | 'port' | 'local'>, doing: string): void {
+    // vxlan_vni_in_use of the kernel: devices of the two families do not meet.
     const taken = [...this.#links.values()].some(
-      (link) => link.vxlan?.vni === vxlan.vni && link.vxlan.port === vxlan.port,
+      (link) =>
+        link.vxlan?.vni === vxlan.vni &&
+        link.vxlan.port === vxlan.port &&
+        (link.vxlan.local?.family ?? 4) === (vxlan.local?.family ?? 4),
     );
     const words = 'A VXLAN device with the specified VNI already exists';
     if (taken) throw errnoError(doing, ERRNO.EEXIST, words);
