@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { RecordType } from './record.ts';
+import { CounterTally, HistogramTally, type Distribution } from './request-tally.ts';
 import type { Transport } from './response-codec.ts';
 
 /** Sixteen buckets from 0.25 ms, each twice the one before, as CoreDNS has them. */
@@ -26,46 +27,57 @@ export interface AnsweredRequest {
   readonly seconds: number;
 }
 
+/** The series that one kind of request adds to. */
+interface Series {
+  readonly requests: { count: number };
+  readonly responses: { count: number };
+  readonly dnssecOk: { count: number };
+  readonly duration: Distribution;
+  readonly requestSize: Distribution;
+  readonly responseSize: Distribution;
+}
+
 /** Counts under CoreDNS's names and labels, so that its dashboards and alerts work unchanged. */
 export class DnsMetrics {
-  readonly registry = new Registry();
+  readonly #registry = new Registry();
   readonly #server: string;
-  readonly #requests = this.#counter(
-    'dns_requests_total',
+  readonly #requests = new CounterTally(
+    'coredns_dns_requests_total',
     'Counter of DNS requests made per zone, protocol and family.',
-    ['server', 'zone', 'view', 'proto', 'family', 'type'],
   );
-  readonly #responses = this.#counter('dns_responses_total', 'Counter of response status codes.', [
-    'server',
-    'zone',
-    'view',
-    'rcode',
-    'plugin',
-  ]);
-  readonly #dnssecOk = this.#counter(
-    'dns_do_requests_total',
+  readonly #responses = new CounterTally('coredns_dns_responses_total', 'Counter of response status codes.');
+  readonly #dnssecOk = new CounterTally(
+    'coredns_dns_do_requests_total',
     'Counter of DNS requests with DO bit set per zone.',
-    ['server', 'zone', 'view'],
   );
-  readonly #panics = this.#counter('panics_total', 'A metrics that counts the number of panics.', []);
-  readonly #duration = new Histogram({
-    name: 'coredns_dns_request_duration_seconds',
-    help: 'Histogram of the time (in seconds) each request took per zone.',
-    labelNames: ['server', 'zone', 'view', 'type'],
-    buckets: SECONDS,
-    registers: [this.registry],
+  readonly #duration = new HistogramTally(
+    'coredns_dns_request_duration_seconds',
+    'Histogram of the time (in seconds) each request took per zone.',
+    SECONDS,
+  );
+  readonly #requestSize = new HistogramTally(
+    'coredns_dns_request_size_bytes',
+    'Size of the requests in bytes per zone and protocol.',
+    OCTETS,
+  );
+  readonly #responseSize = new HistogramTally(
+    'coredns_dns_response_size_bytes',
+    'Size of the returned responses in bytes per zone and protocol.',
+    OCTETS,
+  );
+  /** By what tells requests apart; few, as types and codes without a name are lumped together. */
+  readonly #series = new Map<string, Series>();
+  readonly #panics = new Counter({
+    name: 'coredns_panics_total',
+    help: 'A metrics that counts the number of panics.',
+    registers: [this.#registry],
   });
-  readonly #requestSize = this.#sizes(
-    'request',
-    'Size of the EDNS0 UDP buffer in bytes (64K for TCP) per zone and protocol.',
-  );
-  readonly #responseSize = this.#sizes('response', 'Size of the returned response in bytes.');
   readonly #upstream = new Histogram({
     name: 'coredns_proxy_request_duration_seconds',
     help: 'Histogram of the time each upstream request took.',
     labelNames: ['proxy_name', 'to', 'rcode'],
     buckets: SECONDS,
-    registers: [this.registry],
+    registers: [this.#registry],
   });
 
   /** `server` as in CoreDNS: `dns://:53`. */
@@ -75,22 +87,25 @@ export class DnsMetrics {
       name: 'coredns_build_info',
       help: 'A metric with a constant 1 value labeled by version, revision and the runtime that serves.',
       labelNames: ['version', 'revision', 'goversion'],
-      registers: [this.registry],
+      registers: [this.#registry],
     }).set({ version: `flatnet-${version}`, revision: '', goversion: `node-${process.version}` }, 1);
-    collectDefaultMetrics({ register: this.registry });
+    collectDefaultMetrics({ register: this.#registry });
   }
 
   request(request: AnsweredRequest): void {
-    const place = { server: this.#server, zone: request.zone, view: '' };
     const type = TYPE_NAMES.get(request.type) ?? 'other';
-    const plugin = request.zone === '.' ? 'forward' : request.zone === 'dropped' ? '' : 'kubernetes';
-    const family = request.family === 4 ? '1' : '2';
-    this.#requests.inc({ ...place, proto: request.transport, family, type });
-    this.#responses.inc({ ...place, rcode: rcodeName(request.rcode), plugin });
-    if (request.dnssecOk) this.#dnssecOk.inc(place);
-    this.#duration.observe({ ...place, type }, request.seconds);
-    this.#requestSize.observe({ ...place, proto: request.transport }, request.requestBytes);
-    this.#responseSize.observe({ ...place, proto: request.transport }, request.responseBytes);
+    const key = `${request.zone} ${request.transport} ${request.family} ${type} ${request.rcode}`;
+    let series = this.#series.get(key);
+    if (series === undefined) {
+      series = this.#newSeries(request, type);
+      this.#series.set(key, series);
+    }
+    series.requests.count += 1;
+    series.responses.count += 1;
+    if (request.dnssecOk) series.dnssecOk.count += 1;
+    series.duration.observe(request.seconds);
+    series.requestSize.observe(request.requestBytes);
+    series.responseSize.observe(request.responseBytes);
   }
 
   upstream(to: string, seconds: number, rcode: number): void {
@@ -102,18 +117,32 @@ export class DnsMetrics {
     this.#panics.inc();
   }
 
-  #counter<T extends string>(name: string, help: string, labelNames: T[]): Counter<T> {
-    return new Counter({ name: `coredns_${name}`, help, labelNames, registers: [this.registry] });
+  get contentType(): string {
+    return this.#registry.contentType;
   }
 
-  #sizes(which: 'request' | 'response', help: string): Histogram<'server' | 'zone' | 'view' | 'proto'> {
-    return new Histogram({
-      name: `coredns_dns_${which}_size_bytes`,
-      help,
-      labelNames: ['server', 'zone', 'view', 'proto'],
-      buckets: OCTETS,
-      registers: [this.registry],
-    });
+  /** Everything in the Prometheus text format. */
+  async text(): Promise<string> {
+    const tallies = [this.#requests, this.#responses, this.#dnssecOk];
+    const histograms = [this.#duration, this.#requestSize, this.#responseSize];
+    return (
+      [...tallies, ...histograms].map((tally) => tally.text()).join('') + (await this.#registry.metrics())
+    );
+  }
+
+  #newSeries(request: AnsweredRequest, type: string): Series {
+    const place = `server="${this.#server}",zone="${request.zone}",view=""`;
+    const sized = `${place},proto="${request.transport}"`;
+    const plugin = request.zone === '.' ? 'forward' : request.zone === 'dropped' ? '' : 'kubernetes';
+    const family = request.family === 4 ? '1' : '2';
+    return {
+      requests: this.#requests.series(`${sized},family="${family}",type="${type}"`),
+      responses: this.#responses.series(`${place},rcode="${rcodeName(request.rcode)}",plugin="${plugin}"`),
+      dnssecOk: this.#dnssecOk.series(place),
+      duration: this.#duration.series(`${place},type="${type}"`),
+      requestSize: this.#requestSize.series(sized),
+      responseSize: this.#responseSize.series(sized),
+    };
   }
 }
 

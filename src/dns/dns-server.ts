@@ -110,8 +110,8 @@ async function serveEndpoints(
     servers.push(
       await serveHttp('metrics', options.metricsAddress, '/metrics', async () => ({
         status: 200,
-        body: await metrics.registry.metrics(),
-        contentType: metrics.registry.contentType,
+        body: await metrics.text(),
+        contentType: metrics.contentType,
       })),
     );
   }

@@ -197,7 +197,7 @@ test('listening everywhere, the answer comes from the address that was asked', a
 });
 
 test('what happened is counted under the names of CoreDNS', async () => {
-  const text = await metrics.registry.metrics();
+  const text = await metrics.text();
   expect(text).toMatch(
     /coredns_dns_requests_total\{server="dns:\/\/:53",zone="cluster\.local\.",view="",proto="udp",family="1",type="A"\} \d+/,
   );

@@ -111,6 +111,8 @@ class MessageWriter {
   /** Offsets of names already written, by name. */
   readonly #offsets = new Map<string, number>();
   #questionName = '';
+  /** The question, until its suffixes are first looked for: most answers only need its whole name. */
+  #unread: Uint8Array | undefined;
   #at = HEADER_LENGTH;
 
   constructor(limit: number) {
@@ -123,7 +125,7 @@ class MessageWriter {
     // A dot inside a label would read as two labels; such a name is none of ours and needs no pointer.
     const plain = question.labels.every((label) => !label.includes('.'));
     this.#questionName = plain ? question.labels.join('.') : '';
-    if (plain) this.#rememberQuestion(question.raw);
+    this.#unread = plain ? question.raw : undefined;
     this.#at = HEADER_LENGTH + question.raw.length;
   }
 
@@ -230,6 +232,10 @@ class MessageWriter {
     if (compress && name === this.#questionName && name !== '') {
       this.#uint16(POINTER | HEADER_LENGTH);
       return;
+    }
+    if (this.#unread !== undefined) {
+      this.#rememberQuestion(this.#unread);
+      this.#unread = undefined;
     }
     let rest = name;
     while (rest !== '') {

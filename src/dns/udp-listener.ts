@@ -84,9 +84,13 @@ export class UdpListener {
       ipv6Only: family === 6,
       reuseAddr: shared,
       recvBufferSize: RECEIVE_BUFFER,
+      // Answers go to addresses, never to names: without this each waits a turn for the resolver.
+      lookup: (host, _options, done) => done(null, host, family),
     });
+    // Asked for first: with such a lookup the socket is bound before `bind` returns.
+    const listening = once(socket, 'listening');
     socket.bind({ port, address: host, exclusive: true });
-    await once(socket, 'listening');
+    await listening;
     socket.on('error', (error) => this.#logger.warn({ err: error, host }, 'UDP socket'));
     socket.on('message', (packet, from) => this.#take(socket, packet, from, family));
     this.#sockets.set(host, socket);
