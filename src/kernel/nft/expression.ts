@@ -139,13 +139,14 @@ function writeStatement(
   }
 }
 
+const hostOrder = (number: number): Uint8Array => new Uint8Array(Uint32Array.of(number).buffer);
+
 /** The kernel computes (value & mask) ^ xor, in host order. */
 function writeBitwise(builder: MessageBuilder, into: number, mask: number, xor: number): void {
-  const value = (number: number): Uint8Array => new Uint8Array(Uint32Array.of(number).buffer);
   element(builder, 'bitwise', (data) => {
     data.attrU32be(1, into).attrU32be(2, into).attrU32be(3, 4);
-    data.nest(4, (nest) => nest.attrBytes(NFTA_DATA_VALUE, value(mask)));
-    data.nest(5, (nest) => nest.attrBytes(NFTA_DATA_VALUE, value(xor)));
+    data.nest(4, (nest) => nest.attrBytes(NFTA_DATA_VALUE, hostOrder(mask)));
+    data.nest(5, (nest) => nest.attrBytes(NFTA_DATA_VALUE, hostOrder(xor)));
   });
 }
 

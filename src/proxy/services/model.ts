@@ -63,6 +63,11 @@ export class ServiceModel {
     return gone.length === 0 ? changed : [...gone, ...changed];
   }
 
+  /** The service ports of all Services. */
+  allPorts(): ServicePort[] {
+    return [...this.#services.keys()].flatMap((key) => this.portsOf(key));
+  }
+
   /** The service ports of one Service as they should be now. */
   portsOf(key: string): ServicePort[] {
     const service = this.#services.get(key);

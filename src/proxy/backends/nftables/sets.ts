@@ -57,3 +57,20 @@ export function proxySets(family: IpFamily): ProxySets {
     affinity: set('affinity', 'map'),
   };
 }
+
+/** The sets whose elements follow from the Services alone: read back at start and brought to what they should be. */
+export function elementSets(sets: ProxySets): NftSet[] {
+  return [
+    sets.serviceIps,
+    sets.serviceNodePorts,
+    sets.endpoints,
+    sets.nodePortEndpoints,
+    sets.noEndpointServices,
+    sets.noEndpointNodePorts,
+    sets.clusterIps,
+    sets.nodePortIps,
+    sets.hairpins,
+    sets.affinityServices,
+    sets.affinityNodePorts,
+  ];
+}

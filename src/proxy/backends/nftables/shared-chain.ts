@@ -1,6 +1,6 @@
 import { indexField } from '../../../kernel/nft/field.ts';
 import type { NftExpression } from '../../../kernel/nft/expression.ts';
-import type { NftChainChange, NftChange } from '../../../kernel/nft/objects.ts';
+import type { NftChainChange, NftChange, NftSet } from '../../../kernel/nft/objects.ts';
 import type { EntryKind, LookupRules } from './lookup-rule.ts';
 import type { ProxySets } from './sets.ts';
 
@@ -69,15 +69,9 @@ function withChainsBehind(chain: SharedChain): SharedChain[] {
   return chain.kind !== 'learn' && chain.affinity ? [{ ...chain, affinity: false }, chain] : [chain];
 }
 
-function dispatchSet(sets: ProxySets, kind: SharedChain['kind']): ProxySets['balancers'] {
-  switch (kind) {
-    case 'service':
-      return sets.balancers;
-    case 'nodeport':
-      return sets.nodePortBalancers;
-    case 'learn':
-      return sets.learners;
-  }
+/** The verdict map through which a chain is found. */
+export function dispatchSet(sets: ProxySets, kind: SharedChain['kind']): NftSet {
+  return { service: sets.balancers, nodeport: sets.nodePortBalancers, learn: sets.learners }[kind];
 }
 
 function rulesOf(rules: LookupRules, chain: SharedChain, masqueradeMark: number): NftExpression[][] {

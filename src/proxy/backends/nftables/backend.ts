@@ -1,0 +1,109 @@
+import type { ConntrackKernel } from '../../../kernel/conntrack/objects.ts';
+import type { NftChange, NftKernel } from '../../../kernel/nft/objects.ts';
+import type { Cidr } from '../../../net/cidr.ts';
+import type { Ip, IpFamily } from '../../../net/ip.ts';
+import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
+import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
+import { deleteStaleFlows, forgetStaleClients } from './stale-connections.ts';
+
+export interface NftablesBackendOptions {
+  readonly nodeIps: readonly Ip[];
+  readonly clusterCidrs: readonly Cidr[];
+  readonly serviceCidrs: readonly Cidr[];
+  readonly masqueradeAll: boolean;
+  readonly masqueradeBit: number;
+}
+
+export interface SyncReport {
+  /** What was changed in the kernel; `describeChanges` prints it. */
+  readonly changes: readonly NftChange[];
+  readonly conflicts: FamilyUpdate['conflicts'];
+  readonly deletedFlows: number;
+  readonly forgottenClients: number;
+}
+
+/** Service ports in nf_tables: one table for each address family, one transaction for each change. */
+export class NftablesBackend {
+  readonly #nft: NftKernel;
+  readonly #conntrack: ConntrackKernel;
+  readonly #programs: Readonly<Record<IpFamily, FamilyProgram>>;
+  #generation = -1;
+
+  constructor(nft: NftKernel, conntrack: ConntrackKernel, options: NftablesBackendOptions) {
+    this.#nft = nft;
+    this.#conntrack = conntrack;
+    const { nodeIps, ...rules } = options;
+    this.#programs = {
+      4: new FamilyProgram({ ...rules, family: 4 }, nodeIps),
+      6: new FamilyProgram({ ...rules, family: 6 }, nodeIps),
+    };
+  }
+
+  /** Loads the constant rules where they are missing or others. What they lead to stays. */
+  async prepare(): Promise<void> {
+    for (const program of this.#all()) await program.prepare(this.#nft);
+  }
+
+  /** Reads what the kernel holds and brings it to what these service ports need, deleting what they do not. */
+  rebuild(ports: readonly ServicePort[]): SyncReport {
+    const updates = this.#all().map((program) => {
+      const own = ports.filter((port) => port.family === program.family);
+      return { program, update: program.rebuild(this.#nft, own), retired: 'all' as const };
+    });
+    return this.#commit(updates);
+  }
+
+  /** Programs what changed, and looks at nothing else. */
+  update(changes: readonly ServicePortChange[]): SyncReport {
+    const updates = this.#all().flatMap((program) => {
+      const suffix = `/${program.family}`;
+      const own = changes.filter((change) => change.id.endsWith(suffix));
+      if (own.length === 0) return [];
+      const update = program.update(own);
+      return [{ program, update, retired: update.retired }];
+    });
+    return this.#commit(updates);
+  }
+
+  /** Whether somebody else changed anything in nf_tables since the last `rebuild` or `update`. */
+  get foreignChange(): boolean {
+    return this.#nft.generation() !== this.#generation;
+  }
+
+  /** Ports that are programmed. */
+  get size(): number {
+    return this.#all().reduce((sum, program) => sum + program.size, 0);
+  }
+
+  #all(): FamilyProgram[] {
+    return [this.#programs[4], this.#programs[6]];
+  }
+
+  #commit(
+    updates: readonly {
+      program: FamilyProgram;
+      update: FamilyUpdate;
+      retired: FamilyUpdate['retired'] | 'all';
+    }[],
+  ): SyncReport {
+    const changes = updates.flatMap(({ update }) => update.changes);
+    const untouched = this.#generation === -1 || !this.foreignChange;
+    this.#nft.commit(changes);
+    // A change that somebody else made before this one must still be noticed by the next look at `foreignChange`.
+    const read = updates.some(({ retired }) => retired === 'all');
+    if (untouched || read) this.#generation = this.#nft.generation();
+    let deletedFlows = 0;
+    let forgottenClients = 0;
+    for (const { program, retired } of updates) {
+      forgottenClients += forgetStaleClients(this.#nft, program, retired);
+      deletedFlows += deleteStaleFlows(this.#conntrack, program, retired);
+    }
+    if ((untouched || read) && forgottenClients > 0) this.#generation = this.#nft.generation();
+    return {
+      changes,
+      conflicts: updates.flatMap(({ update }) => update.conflicts),
+      deletedFlows,
+      forgottenClients,
+    };
+  }
+}

@@ -1,0 +1,234 @@
+import type { NftChange, NftKernel, NftSet } from '../../../kernel/nft/objects.ts';
+import { addressField, indexField } from '../../../kernel/nft/field.ts';
+import type { Ip, IpFamily } from '../../../net/ip.ts';
+import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
+import { Claims } from './claims.ts';
+import { ElementDelta } from './delta.ts';
+import { buildFixedChains } from './fixed-chain.ts';
+import { LookupRules } from './lookup-rule.ts';
+import {
+  chainsOf,
+  entriesOf,
+  planPort,
+  visitOwnElements,
+  visitSharedElements,
+  type PlannedPort,
+} from './plan.ts';
+import { buildRuleset, type RulesetOptions } from './ruleset.ts';
+import { elementSets, proxySets, type ProxySets } from './sets.ts';
+import {
+  addSharedChains,
+  dispatchSet,
+  parseSharedChain,
+  sharedChainName,
+  type SharedChain,
+} from './shared-chain.ts';
+
+/** What became of a service port: what its users' connections may still hold on to. */
+export interface Retired {
+  readonly before: PlannedPort | undefined;
+  readonly after: PlannedPort | undefined;
+}
+
+export interface FamilyUpdate {
+  readonly changes: NftChange[];
+  readonly retired: Retired[];
+  /** Service ports that did not get their key because another one has it. */
+  readonly conflicts: { readonly id: string; readonly owner: string; readonly what: string }[];
+}
+
+/** Everything that one address family's table should hold, and holds as far as this process knows. */
+export class FamilyProgram {
+  readonly family: IpFamily;
+  readonly sets: ProxySets;
+  readonly #options: RulesetOptions;
+  readonly #rules: LookupRules;
+  readonly #mark: number;
+  readonly #nodeIps: readonly string[];
+  #planned = new Map<string, PlannedPort>();
+  #claims = new Claims();
+  /** How many service ports need a shared element; by set, then key. */
+  #users = new Map<NftSet, Map<string, number>>();
+  #chains = new Set<string>();
+
+  constructor(options: RulesetOptions, nodeIps: readonly Ip[]) {
+    this.family = options.family;
+    this.sets = proxySets(options.family);
+    this.#options = options;
+    this.#rules = new LookupRules(this.sets, options.family);
+    this.#mark = 2 ** options.masqueradeBit;
+    this.#nodeIps = nodeIps
+      .filter((ip) => ip.family === options.family)
+      .map((ip) => addressField(ip.toString()));
+  }
+
+  /** Has the rules loaded, if they are not there as they should be. Elements and what they lead to stay. */
+  async prepare(nft: NftKernel): Promise<void> {
+    const existing = nft.chains(this.sets.table);
+    const ruleset = buildRuleset(this.#options, this.sets, existing);
+    this.#chains = new Set(existing);
+    if (this.#chains.has(ruleset.marker)) return;
+    await nft.load(ruleset.text);
+    const shared = (existing ?? []).map(parseSharedChain).filter((chain) => chain !== undefined);
+    nft.commit([
+      ...buildFixedChains(this.sets, this.#rules),
+      ...addSharedChains(this.sets, this.#rules, this.#mark, shared),
+    ]);
+  }
+
+  /**
+   * The way from what the kernel holds to what it should hold. Endpoints keep the numbers that they have; what no
+   * service port needs goes.
+   */
+  rebuild(nft: NftKernel, ports: readonly ServicePort[]): FamilyUpdate {
+    this.#planned = new Map();
+    this.#claims = new Claims();
+    this.#users = new Map();
+    const delta = new ElementDelta();
+    const endpoints = observe(nft, this.sets, delta);
+    for (const ip of this.#nodeIps) delta.add(this.sets.nodePortIps, ip);
+    const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
+    const chains = this.#missingLinks(nft);
+    for (const port of ports) {
+      const plan = this.#put(port, delta, update, (entry) => numbersOf(endpoints, entry));
+      for (const chain of chainsOf(plan)) chains.set(sharedChainName(chain), chain);
+    }
+    this.#finish(delta, chains, update);
+    return update;
+  }
+
+  /** The way from one state to the next, for these service ports alone. */
+  update(changes: readonly ServicePortChange[]): FamilyUpdate {
+    const delta = new ElementDelta();
+    const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
+    const chains = new Map<string, SharedChain>();
+    const queue = [...changes];
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const before = this.#planned.get(next.id);
+      const freed = before === undefined ? [] : this.#takeOut(next.id, before, delta);
+      const previous = before?.endpoints ?? [];
+      const after = next.port === undefined ? undefined : this.#put(next.port, delta, update, () => previous);
+      for (const chain of after === undefined ? [] : chainsOf(after))
+        chains.set(sharedChainName(chain), chain);
+      update.retired.push({ before, after });
+      for (const key of freed) {
+        const heir = this.#claims.heir(key);
+        if (heir !== undefined) queue.push({ id: heir.id, port: heir });
+      }
+    }
+    this.#finish(delta, chains, update);
+    return update;
+  }
+
+  planned(id: string): PlannedPort | undefined {
+    return this.#planned.get(id);
+  }
+
+  get size(): number {
+    return this.#planned.size;
+  }
+
+  /** The service port that is reached at a key of `service-ips`, or of `service-nodeports`. */
+  plannedAt(entry: string): PlannedPort | undefined {
+    const id = this.#claims.owner(entry);
+    return id === undefined ? undefined : this.#planned.get(id);
+  }
+
+  isNodeIp(address: string): boolean {
+    return this.#nodeIps.includes(address);
+  }
+
+  #put(
+    port: ServicePort,
+    delta: ElementDelta,
+    update: FamilyUpdate,
+    previous: (entry: string) => readonly string[],
+  ): PlannedPort {
+    const { entry, nodeEntry } = entriesOf(port);
+    const claim = (key: string | undefined, what: string): string | undefined => {
+      if (key === undefined || this.#claims.take(key, port)) return key;
+      update.conflicts.push({ id: port.id, owner: this.#claims.owner(key) ?? '', what });
+      return undefined;
+    };
+    const keys = {
+      entry: claim(entry, `${port.address} ${port.protocol} port ${port.port}`),
+      nodeEntry: claim(nodeEntry, `node port ${port.protocol} ${port.nodePort}`),
+    };
+    const plan = planPort(port, keys, previous(entry));
+    this.#planned.set(port.id, plan);
+    visitOwnElements(plan, this.sets, (set, key, value) => delta.add(set, key, value));
+    visitSharedElements(plan, this.sets, (set, key) => this.#use(set, key, delta));
+    return plan;
+  }
+
+  /** Takes a service port's elements out; returns the keys that it had. */
+  #takeOut(id: string, plan: PlannedPort, delta: ElementDelta): string[] {
+    this.#planned.delete(id);
+    this.#claims.forget(id);
+    visitOwnElements(plan, this.sets, (set, key, value) => delta.remove(set, key, value));
+    visitSharedElements(plan, this.sets, (set, key) => this.#unuse(set, key, delta));
+    const keys = [plan.entry, plan.nodeEntry].filter((key) => key !== undefined);
+    this.#claims.release(keys, id);
+    return keys;
+  }
+
+  #use(set: NftSet, key: string, delta: ElementDelta): void {
+    let users = this.#users.get(set);
+    if (users === undefined) this.#users.set(set, (users = new Map()));
+    const count = users.get(key) ?? 0;
+    users.set(key, count + 1);
+    if (count === 0) delta.add(set, key);
+  }
+
+  #unuse(set: NftSet, key: string, delta: ElementDelta): void {
+    const users = this.#users.get(set);
+    const count = users?.get(key) ?? 0;
+    if (count > 1) users?.set(key, count - 1);
+    else if (users?.delete(key) === true) delta.remove(set, key);
+  }
+
+  /** Shared chains that are there, but not the element through which they are found. */
+  #missingLinks(nft: NftKernel): Map<string, SharedChain> {
+    const missing = new Map<string, SharedChain>();
+    const linked = new Set<string>();
+    for (const kind of ['service', 'nodeport', 'learn'] as const) {
+      for (const { value } of nft.elements(dispatchSet(this.sets, kind))) linked.add(value ?? '');
+    }
+    for (const name of this.#chains) {
+      const chain = linked.has(`goto ${name}`) ? undefined : parseSharedChain(name);
+      if (chain === undefined) continue;
+      this.#chains.delete(name);
+      missing.set(name, chain);
+    }
+    return missing;
+  }
+
+  #finish(delta: ElementDelta, chains: Map<string, SharedChain>, update: FamilyUpdate): void {
+    const missing = [...chains.values()].filter((chain) => !this.#chains.has(sharedChainName(chain)));
+    const added = addSharedChains(this.sets, this.#rules, this.#mark, missing);
+    for (const change of added) if (change.operation === 'write-chain') this.#chains.add(change.chain);
+    update.changes.push(...added, ...delta.changes());
+  }
+}
+
+/** Tells the delta all that is there, and returns the endpoints. */
+function observe(nft: NftKernel, sets: ProxySets, delta: ElementDelta): Map<string, string> {
+  const endpoints = new Map<string, string>();
+  for (const set of elementSets(sets)) {
+    for (const { key, value } of nft.elements(set)) {
+      delta.remove(set, key, value);
+      if (set === sets.endpoints && value !== undefined) endpoints.set(key, value);
+    }
+  }
+  return endpoints;
+}
+
+function numbersOf(endpoints: ReadonlyMap<string, string>, entry: string): string[] {
+  const numbers: string[] = [];
+  if (endpoints.size === 0) return numbers;
+  for (let number = 0; ; number += 1) {
+    const endpoint = endpoints.get(entry + indexField(number));
+    if (endpoint === undefined) return numbers;
+    numbers.push(endpoint);
+  }
+}
