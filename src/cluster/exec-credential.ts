@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process';
 import { isAbsolute, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import type { Credentials } from './access.ts';
 

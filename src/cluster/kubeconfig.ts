@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { parse } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import type { ClusterAccess, Credentials } from './access.ts';
 import { ExecConfig, ExecCredentials } from './exec-credential.ts';

@@ -1,5 +1,7 @@
 import type { Status } from 'kubernetes-types/meta/v1.js';
-import { errors, Pool, type Dispatcher } from 'undici';
+import type { Dispatcher, Pool as UndiciPool } from 'undici';
+import sendThrough from 'undici/lib/api/api-request.js';
+import Pool from 'undici/lib/dispatcher/pool.js';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { retry } from '../timing/backoff.ts';
 import type { ClusterAccess, Credentials } from './access.ts';
@@ -23,13 +25,15 @@ const REQUEST_TIMEOUT_MS = 60_000;
 /** libuv then sends ten probes a second apart: a peer that vanished is noticed after 25 seconds of silence. */
 const KEEP_ALIVE_DELAY_MS = 15_000;
 const ATTEMPTS = 6;
+const LOST = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
+const SILENT = new Set(['UND_ERR_BODY_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT']);
 
 /** HTTP requests to one API server: connections, credentials and the retries the server asks for. */
 export class Transport {
   readonly #access: ClusterAccess;
   readonly #basePath: string;
   readonly #userAgent: string;
-  #pool: { readonly pool: Pool; readonly certificate: string | undefined } | undefined;
+  #pool: { readonly pool: UndiciPool; readonly certificate: string | undefined } | undefined;
 
   constructor(access: ClusterAccess, userAgent: string) {
     this.#access = access;
@@ -75,7 +79,7 @@ export class Transport {
   async #once(request: TransportRequest, credentials: Credentials): Promise<Dispatcher.ResponseData> {
     let response: Dispatcher.ResponseData;
     try {
-      response = await this.#poolFor(credentials).request({
+      response = await sendThrough.call(this.#poolFor(credentials), {
         method: request.method,
         path: this.#basePath + request.path,
         headers: this.#headers(request, credentials),
@@ -101,7 +105,7 @@ export class Transport {
   }
 
   /** Client certificates belong to connections, so new ones (an exec plugin's) need a new pool. */
-  #poolFor(credentials: Credentials): Pool {
+  #poolFor(credentials: Credentials): UndiciPool {
     if (this.#pool !== undefined && this.#pool.certificate === credentials.certificate)
       return this.#pool.pool;
     const old = this.#pool?.pool;
@@ -172,14 +176,14 @@ export function badJson(doing: string, text: string, cause: unknown): FlatnetErr
 export function connectionError(doing: string, server: string, error: unknown): unknown {
   if (!(error instanceof Error) || error.name === 'AbortError' || error instanceof FlatnetError) return error;
   const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (error instanceof errors.SocketError || code === 'ECONNRESET' || code === 'EPIPE') {
+  if (LOST.has(code)) {
     return new FlatnetError(`${doing}: connection to ${server} lost: ${error.message}`, {
       code: 'API_CONNECTION_LOST',
       retryable: true,
       cause: error,
     });
   }
-  if (error instanceof errors.BodyTimeoutError || error instanceof errors.HeadersTimeoutError) {
+  if (SILENT.has(code)) {
     return new FlatnetError(`${doing}: no word from ${server} for too long`, {
       code: 'API_SILENT',
       retryable: true,
