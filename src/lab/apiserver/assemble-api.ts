@@ -1,4 +1,9 @@
+import { Cidr } from '../../net/cidr.ts';
 import { AdmissionChain } from './admission/admission-plugin.ts';
+import { NamespaceLifecycle } from './admission/namespace-lifecycle.ts';
+import { serviceAccountAdmission } from './admission/service-account-admission.ts';
+import { ServiceAllocator } from './admission/service-allocator.ts';
+import { bootstrap } from './bootstrap.ts';
 import type { ApiServerOptions } from './api-server.ts';
 import type { ServiceAccountTokens } from './auth/service-account-tokens.ts';
 import { ApiDiscovery } from './discovery/api-discovery.ts';
@@ -31,10 +36,12 @@ export interface Api {
 
 /** Puts kinds, admission, handlers and router together. */
 export function assembleApi(parts: Parts): Api {
+  const ranges = parts.options.serviceCidrs.map((text) => Cidr.parseStrict(text));
+  const serviceIps = ranges.map((range) => range.at(1).toString());
   const revisions = new RevisionCounter();
   const registry = new ResourceRegistry();
   for (const definition of makeBuiltInKinds(revisions)) registry.add(definition);
-  const writer = new ObjectWriter(new AdmissionChain([]));
+  const writer = new ObjectWriter(admissionOf(registry, ranges, parts.options));
   const router = new ApiRouter(
     registry,
     new ApiDiscovery(registry),
@@ -43,22 +50,28 @@ export function assembleApi(parts: Parts): Api {
   );
   return {
     router,
-    kubernetesServiceIps: [],
+    kubernetesServiceIps: serviceIps,
     accountExists: (namespace, name, uid) => {
       const stored = core(registry, 'serviceaccounts').store.get(storageKey(namespace, name));
       return stored !== undefined && parseStored(stored).metadata.uid === uid;
     },
-    bootstrap: () => {
-      for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease']) {
-        const definition = core(registry, 'namespaces');
-        const user = { username: 'system:apiserver', groups: ['system:masters'] };
-        writer.create(
-          { definition, namespace: '', user, dryRun: false },
-          { apiVersion: 'v1', kind: 'Namespace', metadata: { name } },
-        );
-      }
-    },
+    bootstrap: (endpoint) =>
+      bootstrap(registry, writer, { serviceIps, endpoint, authority: parts.authority.certificate }),
   };
+}
+
+const NODE_PORTS = [30_000, 32_767] as const;
+
+function admissionOf(
+  registry: ResourceRegistry,
+  ranges: readonly Cidr[],
+  options: ApiServerOptions,
+): AdmissionChain {
+  return new AdmissionChain([
+    new NamespaceLifecycle(core(registry, 'namespaces').store),
+    serviceAccountAdmission,
+    new ServiceAllocator(ranges, options.nodePorts ?? NODE_PORTS),
+  ]);
 }
 
 function core(registry: ResourceRegistry, resource: string): ResourceDefinition {

@@ -34,7 +34,7 @@ export class ApiDiscovery {
     return {
       kind: 'APIGroupList',
       apiVersion: 'v1',
-      groups: groups.map(({ kind: _, apiVersion: __, ...one }) => one),
+      groups: groups.map((one) => ({ ...one, kind: undefined, apiVersion: undefined })),
     };
   }
 

@@ -116,6 +116,8 @@ export function makeBuiltInKinds(revisions: RevisionCounter): ResourceDefinition
       ...find('Ingress'),
       group: 'extensions',
       version: 'v1beta1',
+      // Else kubectl would warn that `ing` may mean two kinds.
+      shortNames: [],
       conversion: convertLegacyIngress,
       schema: () => undefined,
     },

@@ -83,6 +83,8 @@ function fits(value: Json, schema: TypeSchema): boolean {
       return Number.isInteger(value);
     case 'int-or-string':
       return typeof value === 'string' || typeof value === 'number';
+    default:
+      return schema.type satisfies never;
   }
 }
 
@@ -109,5 +111,7 @@ function goType(schema: TypeSchema): string {
     case 'string':
     case 'any':
       return schema.type;
+    default:
+      return schema.type satisfies never;
   }
 }
