@@ -140,37 +140,44 @@ export class MessageBuilder {
   }
 
   u8(value: number): this {
-    this.#data.writeUInt8(value, this.#reserve(1));
+    const at = this.#reserve(1);
+    this.#data.writeUInt8(value, at);
     return this;
   }
 
   u16(value: number): this {
-    this.#data.writeUInt16LE(value, this.#reserve(2));
+    const at = this.#reserve(2);
+    this.#data.writeUInt16LE(value, at);
     return this;
   }
 
   u16be(value: number): this {
-    this.#data.writeUInt16BE(value, this.#reserve(2));
+    const at = this.#reserve(2);
+    this.#data.writeUInt16BE(value, at);
     return this;
   }
 
   u32(value: number): this {
-    this.#data.writeUInt32LE(value >>> 0, this.#reserve(4));
+    const at = this.#reserve(4);
+    this.#data.writeUInt32LE(value >>> 0, at);
     return this;
   }
 
   u32be(value: number): this {
-    this.#data.writeUInt32BE(value >>> 0, this.#reserve(4));
+    const at = this.#reserve(4);
+    this.#data.writeUInt32BE(value >>> 0, at);
     return this;
   }
 
   i32(value: number): this {
-    this.#data.writeInt32LE(value, this.#reserve(4));
+    const at = this.#reserve(4);
+    this.#data.writeInt32LE(value, at);
     return this;
   }
 
   bytes(value: Uint8Array): this {
-    this.#data.set(value, this.#reserve(value.length));
+    const at = this.#reserve(value.length);
+    this.#data.set(value, at);
     return this;
   }
 
@@ -206,13 +213,15 @@ export class MessageBuilder {
 
   attrU64(type: number, value: bigint): this {
     this.#attribute(type, 8);
-    this.#data.writeBigUInt64LE(value, this.#reserve(8));
+    const at = this.#reserve(8);
+    this.#data.writeBigUInt64LE(value, at);
     return this;
   }
 
   attrU64be(type: number, value: bigint): this {
     this.#attribute(type, 8);
-    this.#data.writeBigUInt64BE(value, this.#reserve(8));
+    const at = this.#reserve(8);
+    this.#data.writeBigUInt64BE(value, at);
     return this;
   }
 
@@ -281,6 +290,7 @@ export class MessageBuilder {
     return this;
   }
 
+  /** Makes room and returns where it starts. Call it before touching `#data`, which it may replace. */
   #reserve(count: number): number {
     const at = this.#length;
     const needed = at + count;
