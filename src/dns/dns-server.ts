@@ -68,7 +68,7 @@ export async function serveDns(options: DnsServerOptions, signal: AbortSignal): 
     await following;
   } finally {
     ended.abort();
-    await Promise.all([tcp.close(), udp.close()]);
+    await Promise.all([tcp.close(), udp.close(), client.close()]);
     for (const server of http) {
       server.close();
       server.closeAllConnections();
