@@ -215,7 +215,7 @@ export class FakeRouteKernel implements RouteKernel {
       .filter((route) => (filter.family ?? route.destination.family) === route.destination.family)
       .filter((route) => (filter.table ?? route.table) === route.table)
       .filter((route) => (filter.protocol ?? route.protocol) === route.protocol)
-      .filter((route) => (filter.link ?? route.link) === route.link);
+      .filter((route) => filter.link === undefined || leadsOver(route, filter.link));
   }
 
   addRoute(route: NewRoute): void {
@@ -402,6 +402,10 @@ export class FakeRouteKernel implements RouteKernel {
     there.#links.change(index, { ...rest, up: change.up ?? false }, doing);
     there.#emit({ kind: 'link', action: 'set', link: there.#links.get(index, doing) });
   }
+}
+
+function leadsOver(route: Route, link: number): boolean {
+  return route.link === link || route.nextHops?.some((hop) => hop.link === link) === true;
 }
 
 function sameAddress(one: Address, key: AddressKey): boolean {

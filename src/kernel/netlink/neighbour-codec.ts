@@ -30,6 +30,11 @@ const NUD: Readonly<Record<NeighbourState, number>> = {
 };
 const STATE_OF = new Map(Object.entries(NUD).map(([name, bit]) => [bit, name as NeighbourState]));
 
+/** Entries are in one state, except permanent ones: iproute2 sets NUD_NOARP besides, and the kernel keeps it. */
+function stateOf(bits: number): NeighbourState {
+  return (bits & NUD.permanent) !== 0 ? 'permanent' : (STATE_OF.get(bits) ?? 'none');
+}
+
 /** The payload of RTM_NEWNEIGH for an ARP or NDP entry. */
 export function encodeNeighbour(neighbour: NewNeighbour): Buffer {
   const proxy = neighbour.proxy === true;
@@ -69,7 +74,7 @@ export function decodeNeighbour(body: Buffer): Neighbour | undefined {
     link: body.readInt32LE(4),
     ip: Ip.fromBytes(ip),
     ...(mac?.length === 6 ? { mac: new Mac(mac) } : {}),
-    state: STATE_OF.get(body.readUInt16LE(8)) ?? 'none',
+    state: stateOf(body.readUInt16LE(8)),
     proxy: (body.readUInt8(10) & NTF_PROXY) !== 0,
   };
 }
@@ -106,7 +111,7 @@ export function decodeFdbEntry(body: Buffer): FdbEntry | undefined {
     ...(destination === undefined ? {} : { destination: Ip.fromBytes(destination) }),
     ...(master === undefined ? {} : { master }),
     self: (body.readUInt8(10) & NTF_SELF) !== 0,
-    state: STATE_OF.get(body.readUInt16LE(8)) ?? 'none',
+    state: stateOf(body.readUInt16LE(8)),
     ...(vlan === undefined ? {} : { vlan }),
   };
 }

@@ -297,7 +297,10 @@ export interface NewFdbEntry {
   readonly destination?: Ip;
   /** `self` (the device's own table, for VXLAN) or `master` (the bridge's). `self` when absent. */
   readonly table?: 'self' | 'master';
-  /** `permanent` when absent. */
+  /**
+   * `permanent` when absent. In a bridge's table that means an address of the bridge itself; `noarp` is what
+   * `bridge fdb` calls static: behind the port, and not aged.
+   */
   readonly state?: NeighbourState;
 }
 

@@ -46,7 +46,7 @@ export function encodeRule(rule: NewRule): Buffer {
   });
   builder.attrU32(FRA.PRIORITY, rule.priority);
   builder.attrU8(FRA.PROTOCOL, rule.protocol ?? RTPROT_STATIC);
-  if (table !== RT_TABLE_UNSPEC) builder.attrU32(FRA.TABLE, table);
+  if (table >= 256) builder.attrU32(FRA.TABLE, table);
   if (rule.source !== undefined) builder.attrBytes(FRA.SRC, rule.source.ip.toBytes());
   if (rule.destination !== undefined) builder.attrBytes(FRA.DST, rule.destination.ip.toBytes());
   if (rule.mark !== undefined) builder.attrU32(FRA.FWMARK, rule.mark);

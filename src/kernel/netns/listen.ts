@@ -29,7 +29,7 @@ export function listenTcp(host: Ip, port: number, options: ListenOptions = {}): 
   });
 }
 
-/** A UDP socket bound inside a namespace, for `dgramSocket.bind({ fd })`. */
+/** A UDP socket bound inside a namespace, for `dgramSocket.bind({ fd })`: which emits `listening` before it returns. */
 export function bindUdp(host: Ip, port: number, options: ListenOptions = {}): number {
   return open(options.netns, libc.SOCK_DGRAM, host, (fd) => {
     if (options.reusePort === true) libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, 1);
