@@ -154,7 +154,7 @@ export class SmallNode {
     this.#cluster.createNamespace(pod);
     const { exitCode, json } = await this.plugin('ADD', pod);
     if (exitCode !== 0) throw new Error(`ADD of ${pod}: ${JSON.stringify(json)}\n${this.log}`);
-    const [first] = json?.['ips'] as { address: string }[];
+    const [first] = (json?.['ips'] ?? []) as { address: string }[];
     return first?.address.split('/')[0] ?? '';
   }
 }
