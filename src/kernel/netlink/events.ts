@@ -36,13 +36,13 @@ export function watchRouteEvents(netns: number, options: WatchOptions): void {
   const own = Netns.open(`/proc/self/fd/${netns}`);
   let socket = open(own, options);
   const attach = (): void => {
-    socket.on('data', (chunk: Buffer) => {
-      for (const message of decodeMessages(chunk)) {
-        const event = decodeRouteEvent(message);
-        if (event !== undefined && !signal.aborted) onEvent(event);
-      }
+    const current = socket;
+    current.on('data', (chunk: Buffer) => {
+      const events = decodeEvents(chunk);
+      if (events === undefined) current.destroy(new Error('EBADMSG'));
+      for (const event of events ?? []) if (!signal.aborted) onEvent(event);
     });
-    socket.once('error', (error: NodeJS.ErrnoException) => void reopen(error.code ?? error.message));
+    current.once('error', (error: NodeJS.ErrnoException) => void reopen(error.code ?? error.message));
   };
   const reopen = async (reason: string): Promise<void> => {
     if (signal.aborted) return;
@@ -68,6 +68,15 @@ export function watchRouteEvents(netns: number, options: WatchOptions): void {
     },
     { once: true },
   );
+}
+
+/** Undefined for a datagram that cannot be read. */
+function decodeEvents(datagram: Buffer): RouteEvent[] | undefined {
+  try {
+    return decodeMessages(datagram).flatMap((message) => decodeRouteEvent(message) ?? []);
+  } catch {
+    return undefined;
+  }
 }
 
 /** One message of a multicast group as an event; undefined for those that are none of ours. */
