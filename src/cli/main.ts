@@ -8,6 +8,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
     load: async () => import('./agent.ts'),
   },
   dns: { summary: 'serve cluster DNS', load: async () => import('./dns.ts') },
+  lab: {
+    summary: 'bring up clusters of several nodes on this machine',
+    load: async () => import('./lab.ts'),
+  },
   program: {
     summary: 'run one of the programs that the lab has instead of images',
     load: async () => import('./program.ts'),

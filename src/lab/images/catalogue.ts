@@ -121,7 +121,13 @@ const IMAGES: readonly Image[] = [
   },
   { name: 'pause', repositories: ['pause'], entrypoint: ['busybox', 'sleep', '2147483647'], cmd: [] },
   { name: 'node', repositories: ['node'], entrypoint: [], cmd: ['node'], needs: ['node'] },
-  { name: 'flatnet', repositories: ['flatnet', 'flatnet/flatnet'], entrypoint: [FLATNET], cmd: [] },
+  {
+    name: 'guestbook',
+    repositories: ['flatnet/guestbook'],
+    entrypoint: [FLATNET, 'program', 'guestbook'],
+    cmd: [],
+  },
+  { name: 'flatnet', repositories: ['flatnet/flatnet', 'flatnet'], entrypoint: [FLATNET], cmd: [] },
 ];
 
 const BY_REPOSITORY = new Map(

@@ -7,9 +7,10 @@ import type { ProcessIdentity } from './process-identity.ts';
 export interface LabRecord {
   readonly options: LabOptions;
   readonly startedAt: string;
-  /** `starting` until three things are true: API up, add-ons applied, every node Ready once. */
+  /** `starting` until the API answers, the add-ons are applied and every node has been Ready. */
   readonly phase: 'starting' | 'running';
-  readonly daemon: ProcessIdentity;
+  /** Absent until the daemon has been started. */
+  readonly daemon?: ProcessIdentity;
   readonly apiPort: number;
   readonly nodes: readonly NodeRecord[];
 }
@@ -19,6 +20,9 @@ export interface NodeRecord {
   readonly addresses: readonly string[];
   /** PID 1 of the node, as the host sees it. */
   readonly init: ProcessIdentity;
+  /** The agent's process, as the host sees it; absent while it is being started again. */
+  readonly agent?: ProcessIdentity | undefined;
+  readonly agentRestarts: number;
 }
 
 /** The record of a lab; undefined where there is none (or only half of one, after a crash). */

@@ -1,0 +1,118 @@
+import { performance } from 'node:perf_hooks';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { pluginCandidates } from '../agent/agent.ts';
+import { withLabLock } from '../lab/lifecycle/lab-lock.ts';
+import { checkRequirements } from '../lab/lifecycle/requirements.ts';
+import { runDaemon } from '../lab/lifecycle/run-daemon.ts';
+import { bringUp } from '../lab/lifecycle/up.ts';
+import { labFolder } from '../lab/state/lab-folder.ts';
+import { checkLabOptions, DEFAULT_LAB_OPTIONS, type LabOptions } from '../lab/state/lab-options.ts';
+import type { LabRecord } from '../lab/state/lab-record.ts';
+import { nameOption, ownCommandLine } from './lab-name-option.ts';
+import { Progress } from './progress.ts';
+
+type UpFlags = LabOptions & { readonly wait: number | false };
+
+const DEFAULT_WAIT_SECONDS = 180;
+const D = DEFAULT_LAB_OPTIONS;
+
+export function upCommand(): Command {
+  return new Command('up')
+    .summary('bring a cluster up, or find it up')
+    .description(
+      'Brings a cluster up and waits until its nodes are Ready. Run again, it finds everything in place.',
+    )
+    .addOption(nameOption())
+    .option('--nodes <n>', 'number of nodes', whole, D.nodes)
+    .option('--subnets <n>', 'subnets of the underlay, with a router between them', whole, D.subnets)
+    .option('--mtu <bytes>', "MTU of the underlay's links", whole, D.mtu)
+    .option('--ipv6', 'IPv6 beside IPv4, for nodes, pods and Services', D.ipv6)
+    .addOption(
+      new Option('--backend <type>', 'how pods of different nodes reach each other')
+        .choices(['vxlan', 'host-gw'])
+        .default(D.backend),
+    )
+    .addOption(
+      new Option(
+        '--control-plane <kind>',
+        'embedded, or real: kube-apiserver and etcd from $KUBEBUILDER_ASSETS',
+      )
+        .choices(['embedded', 'real'])
+        .default(D.controlPlane),
+    )
+    .option('--pod-cidr <cidr>', 'addresses of pods; each node gets a /24 of it', D.podCidr)
+    .option('--service-cidr <cidr>', 'addresses of Services; the tenth is cluster DNS', D.serviceCidr)
+    .option('--pod-cidr-v6 <cidr>', 'with --ipv6; each node gets a /64 of it', D.podCidrV6)
+    .option('--service-cidr-v6 <cidr>', 'with --ipv6', D.serviceCidrV6)
+    .option(
+      '--api-port <port>',
+      'of the API server on 127.0.0.1 (default: the first free one from 6443 on)',
+      whole,
+    )
+    .option('--wait <seconds>', 'how long to wait for the nodes to be Ready', whole, DEFAULT_WAIT_SECONDS)
+    .option('--no-wait', 'return as soon as the lab is being started')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  flatnet lab up                                     three nodes on one subnet, VXLAN between their pods
+  flatnet lab up --nodes 5 --subnets 2               two subnets with a router between them
+  flatnet lab up --backend host-gw --mtu 9000        routes instead of tunnels, jumbo frames
+  flatnet lab up --name six --ipv6                   a second lab beside the first, dual-stack
+  KUBEBUILDER_ASSETS=~/envtest flatnet lab up --control-plane real`,
+    )
+    .action(async (_flags: UpFlags, command: Command) => up(command));
+}
+
+/** Not for people: what \`lab up\` leaves running. */
+export function daemonCommand(): Command {
+  return new Command('daemon')
+    .description('Runs a lab until SIGTERM; started by: flatnet lab up')
+    .addOption(nameOption())
+    .action(async ({ name }: { name: string }) => runDaemon(name, ownCommandLine()));
+}
+
+async function up(command: Command): Promise<void> {
+  const { wait, ...flags } = command.opts<UpFlags>();
+  const lab = checkLabOptions({ ...flags, apiPort: flags.apiPort ?? D.apiPort });
+  const keys = Object.keys(D) as (keyof LabOptions)[];
+  const given = new Set(keys.filter((key) => key !== 'name' && command.getOptionValueSource(key) === 'cli'));
+  const flatnet = ownCommandLine();
+  await checkRequirements(pluginCandidates(process.argv[1] ?? ''));
+  const progress = new Progress();
+  const started = performance.now();
+  try {
+    const record = await withLabLock(lab.name, async () =>
+      bringUp({
+        lab,
+        given,
+        flatnet,
+        onProgress: (text) => progress.step(text),
+        waitMs: wait === false ? 0 : wait * 1000,
+      }),
+    );
+    progress.end();
+    tell(record, (performance.now() - started) / 1000);
+  } finally {
+    progress.end();
+  }
+}
+
+function tell(record: LabRecord, seconds: number): void {
+  const { name, nodes } = record.options;
+  const named = name === D.name ? '' : ` --name ${name}`;
+  const state = record.phase === 'running' ? 'is up' : 'is being started';
+  process.stderr.write(
+    `lab "${name}" ${state}: ${nodes} ${nodes === 1 ? 'node' : 'nodes'}, ${seconds.toFixed(1)} s. Try:\n\n` +
+      `  export KUBECONFIG=${labFolder(name).kubeconfig}\n` +
+      '  kubectl get nodes -o wide\n' +
+      `  flatnet lab status${named}\n` +
+      `  flatnet lab exec${named} node-1 -- ip route\n` +
+      `  flatnet lab down${named}\n`,
+  );
+}
+
+function whole(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('a whole number is needed.');
+}

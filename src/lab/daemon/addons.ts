@@ -1,0 +1,85 @@
+import type { ApiClient } from '../../cluster/api-client.ts';
+import type { KubeObject } from '../../cluster/kube-object.ts';
+import { refOf } from '../../cluster/kube-object.ts';
+import { DEPLOYMENTS, SERVICE_ACCOUNTS, SERVICES, type ResourceType } from '../../cluster/resource-type.ts';
+import { retry } from '../../timing/backoff.ts';
+import { Cidr } from '../../net/cidr.ts';
+import { CLUSTER_DOMAIN } from './control-plane.ts';
+
+const NAMESPACE = 'kube-system';
+const NAME = 'cluster-dns';
+/** The label and the Service's name are those that every tool looks for. */
+const LABELS = { 'k8s-app': 'kube-dns' };
+const FIELD_MANAGER = 'flatnet-lab';
+
+/** The tenth address of a service range is the cluster's name server, by convention. */
+export function dnsAddress(serviceCidr: string): string {
+  return Cidr.parse(serviceCidr).at(10).toString();
+}
+
+/** What every cluster has besides its control plane: name service. Applied again, it changes nothing. */
+export async function applyAddons(
+  client: ApiClient,
+  serviceCidrs: readonly string[],
+  replicas: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const objects: [ResourceType, KubeObject][] = [
+    [SERVICE_ACCOUNTS, { metadata: { name: NAME, namespace: NAMESPACE } }],
+    [SERVICES, dnsService(serviceCidrs)],
+    [DEPLOYMENTS, dnsDeployment(replicas)],
+  ];
+  for (const [type, object] of objects) {
+    const patch = { type: 'apply', body: object, fieldManager: FIELD_MANAGER, force: true } as const;
+    await retry(async () => client.patch(type, refOf(object), patch), { signal, attempts: 20, maxMs: 1000 });
+  }
+}
+
+function dnsService(serviceCidrs: readonly string[]): KubeObject {
+  const clusterIPs = serviceCidrs.map(dnsAddress);
+  const spec = {
+    selector: LABELS,
+    clusterIP: clusterIPs[0],
+    clusterIPs,
+    ...(clusterIPs.length > 1 ? { ipFamilyPolicy: 'RequireDualStack' } : {}),
+    ports: [
+      { name: 'dns', port: 53, protocol: 'UDP', targetPort: 53 },
+      { name: 'dns-tcp', port: 53, protocol: 'TCP', targetPort: 53 },
+      { name: 'metrics', port: 9153, protocol: 'TCP', targetPort: 9153 },
+    ],
+  };
+  const labels = { ...LABELS, 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' };
+  return { metadata: { name: 'kube-dns', namespace: NAMESPACE, labels }, spec } as KubeObject;
+}
+
+function dnsDeployment(replicas: number): KubeObject {
+  const container = {
+    name: 'dns',
+    image: 'flatnet/flatnet',
+    args: ['dns', '--zone', CLUSTER_DOMAIN],
+    ports: [
+      { name: 'dns', containerPort: 53, protocol: 'UDP' },
+      { name: 'dns-tcp', containerPort: 53, protocol: 'TCP' },
+      { name: 'metrics', containerPort: 9153, protocol: 'TCP' },
+    ],
+    readinessProbe: { httpGet: { path: '/ready', port: 8181 }, periodSeconds: 1 },
+    livenessProbe: { httpGet: { path: '/health', port: 8080 }, initialDelaySeconds: 60, failureThreshold: 5 },
+    resources: { requests: { cpu: '50m', memory: '64Mi' } },
+  };
+  const spec = {
+    replicas,
+    selector: { matchLabels: LABELS },
+    template: {
+      metadata: { labels: LABELS },
+      spec: {
+        serviceAccountName: NAME,
+        // Its own names come from the node's resolver: asking itself would go round in circles.
+        dnsPolicy: 'Default',
+        priorityClassName: 'system-cluster-critical',
+        tolerations: [{ key: 'CriticalAddonsOnly', operator: 'Exists' }],
+        containers: [container],
+      },
+    },
+  };
+  return { metadata: { name: NAME, namespace: NAMESPACE, labels: LABELS }, spec } as KubeObject;
+}
