@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { run } from './run.ts';
+import { CommandError, run } from './run.ts';
 
 test('output, input, environment and folder', async () => {
   expect((await run('cat', [], { input: 'größe' })).stdout).toBe('größe');
@@ -23,6 +23,7 @@ test('a failure tells the command, the exit code and what the command said', asy
 });
 
 test('a command that is not there, one that takes too long, one that is aborted', async () => {
+  await expect(run('no-such-command', [])).rejects.toBeInstanceOf(CommandError);
   await expect(run('no-such-command', [])).rejects.toMatchObject({ code: 'COMMAND_NOT_FOUND' });
   await expect(run('sleep', ['30'], { timeoutMs: 20 })).rejects.toMatchObject({ code: 'COMMAND_TIMEOUT' });
   const control = new AbortController();

@@ -11,12 +11,12 @@ const RETRYABLE = new Set(['EAGAIN', 'EINTR', 'EBUSY', 'ENOBUFS', 'ENOMEM', 'ETI
 export const ERRNO: Readonly<Record<keyof typeof constants.errno, number>> = constants.errno;
 
 /** `17` -> `EEXIST`; numbers without a name become `ERRNO_524`. */
-export function errnoName(errno: number): string {
+function errnoName(errno: number): string {
   return NAMES.get(errno) ?? `ERRNO_${errno}`;
 }
 
 /** The words for an errno; the number itself where there are none. */
-export function errnoText(errno: number): string {
+function errnoText(errno: number): string {
   return getSystemErrorMap().get(-errno)?.[1] ?? `error ${errno}`;
 }
 

@@ -38,7 +38,6 @@ export const IFF_LOOPBACK = 0x8;
 
 export const RT_TABLE_MAIN = 254;
 export const RT_TABLE_UNSPEC = 0;
-export const RT_TABLE_COMPAT = 252;
 export const RT_TABLE_LOCAL = 255;
 
 export const RTPROT_KERNEL = 2;

@@ -80,7 +80,7 @@ function decodeEvents(datagram: Buffer): RouteEvent[] | undefined {
 }
 
 /** One message of a multicast group as an event; undefined for those that are none of ours. */
-export function decodeRouteEvent(message: NetlinkMessage): RouteEvent | undefined {
+function decodeRouteEvent(message: NetlinkMessage): RouteEvent | undefined {
   const { type, body } = message;
   switch (type) {
     case RTM.NEWLINK:

@@ -101,23 +101,23 @@ export interface NewVethPeer {
   readonly netns?: number;
 }
 
-export interface NewVeth extends NewLinkBase {
+interface NewVeth extends NewLinkBase {
   readonly kind: 'veth';
   readonly peer: NewVethPeer;
 }
 
-export interface NewBridge extends NewLinkBase {
+interface NewBridge extends NewLinkBase {
   readonly kind: 'bridge';
   readonly bridge?: Partial<BridgeAttributes>;
 }
 
-export interface NewVxlan extends NewLinkBase {
+interface NewVxlan extends NewLinkBase {
   readonly kind: 'vxlan';
   /** `learning` and `gbp` are off when absent. */
   readonly vxlan: Pick<VxlanAttributes, 'vni' | 'port'> & Partial<VxlanAttributes>;
 }
 
-export interface NewDummy extends NewLinkBase {
+interface NewDummy extends NewLinkBase {
   readonly kind: 'dummy';
 }
 

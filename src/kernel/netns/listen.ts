@@ -73,7 +73,7 @@ export function localPort(fd: number): number {
 }
 
 /** The socket address of <netinet/in.h>: sockaddr_in or sockaddr_in6. */
-export function sockaddr(host: Ip, port: number): Buffer {
+function sockaddr(host: Ip, port: number): Buffer {
   const address = Buffer.alloc(host.family === 4 ? 16 : 28);
   address.writeUInt16LE(domainOf(host.family), 0);
   address.writeUInt16BE(port, 2);
