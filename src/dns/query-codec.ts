@@ -1,6 +1,6 @@
 import { decode as decodePacket } from 'dns-packet';
 import { FlatnetError, describeError } from '../errors/flatnet-error.ts';
-import { RecordType, type Edns, type Query, type Question } from './record.ts';
+import { RecordType, UDP_PAYLOAD_SIZE, type Edns, type Query, type Question } from './record.ts';
 
 export const HEADER_LENGTH = 12;
 const MAX_NAME_LENGTH = 255;
@@ -104,7 +104,7 @@ export function encodeQuery(id: number, name: string, type: number): Buffer {
   tail.writeUInt16BE(type, 1);
   tail.writeUInt16BE(1, 3);
   tail.writeUInt16BE(RecordType.OPT, 6);
-  tail.writeUInt16BE(1232, 8);
+  tail.writeUInt16BE(UDP_PAYLOAD_SIZE, 8);
   return Buffer.concat([head, ...labels, tail]);
 }
 

@@ -27,6 +27,9 @@ export const Rcode = {
 
 export const CLASS_IN = 1;
 
+/** The size of UDP answers we send and accept: what passes every path unfragmented (DNS flag day 2020). */
+export const UDP_PAYLOAD_SIZE = 1232;
+
 interface Owned {
   /** Owner: lower case, no final dot; '' is the root. */
   readonly name: string;
@@ -36,14 +39,14 @@ interface Owned {
 
 export type AddressRecord = Owned & { readonly type: 'A' | 'AAAA'; readonly address: Ip };
 export type NameRecord = Owned & { readonly type: 'CNAME' | 'PTR' | 'NS'; readonly target: string };
-export type SrvRecord = Owned & {
+type SrvRecord = Owned & {
   readonly type: 'SRV';
   readonly priority: number;
   readonly weight: number;
   readonly port: number;
   readonly target: string;
 };
-export type TxtRecord = Owned & { readonly type: 'TXT'; readonly texts: readonly string[] };
+type TxtRecord = Owned & { readonly type: 'TXT'; readonly texts: readonly string[] };
 export type SoaRecord = Owned & {
   readonly type: 'SOA';
   readonly primary: string;

@@ -1,6 +1,7 @@
 import {
   CLASS_IN,
   RecordType,
+  UDP_PAYLOAD_SIZE,
   type ExtendedError,
   type Query,
   type ResourceRecord,
@@ -8,8 +9,6 @@ import {
 } from './record.ts';
 import { HEADER_LENGTH, type Header } from './query-codec.ts';
 
-/** The size of UDP answers we send and accept: what passes every path unfragmented (DNS flag day 2020). */
-export const UDP_PAYLOAD_SIZE = 1232;
 const CLASSIC_UDP_SIZE = 512;
 const TCP_SIZE = 65_535;
 const OPTION_EXTENDED_ERROR = 15;

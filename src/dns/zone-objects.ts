@@ -7,7 +7,7 @@ const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 /** Older way to say publishNotReadyAddresses, named by the specification. */
 const TOLERATE_UNREADY = 'service.alpha.kubernetes.io/tolerate-unready-endpoints';
 
-export interface NamedPort {
+interface NamedPort {
   /** Lower case; '' when the port has no name and so no SRV record of its own. */
   readonly name: string;
   /** `tcp`, `udp` or `sctp`. */
@@ -78,8 +78,8 @@ export function projectNamespace(namespace: Namespace): string {
 }
 
 // What is no address ('None', '', a host name in a slice of addressType FQDN) has no A or AAAA record.
-function parseAddresses(texts: readonly string[]): Ip[] {
-  return texts.map((text) => Ip.tryParse(text)).filter((ip) => ip !== undefined);
+function parseAddresses(texts: readonly string[] | undefined): Ip[] {
+  return (texts ?? []).map((text) => Ip.tryParse(text)).filter((ip) => ip !== undefined);
 }
 
 function projectPort(port: { name?: string; protocol?: string; port?: number }): NamedPort {
