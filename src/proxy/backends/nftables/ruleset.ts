@@ -13,6 +13,7 @@ import type { ProxySets } from './sets.ts';
 // Why not a verdict map from Service to chain, as kube-proxy has it: whenever such a map gets an element, the kernel
 // walks all its elements (nft_lookup_validate), 1 ms for 10,000 Services.
 
+const REFUSE_CHAIN = 'refuse';
 const MARKER_PREFIX = 'ruleset-';
 
 /** Part of the marker: count up when rules outside this file change, so that existing chains are written anew. */
@@ -108,6 +109,9 @@ class RulesetWriter {
   chains(): string[] {
     return [
       ...FIXED_CHAINS.map((name) => `add chain ${this.tableName} ${name}`),
+      // kube-proxy answers TCP with ICMP too; but a socket of the node itself does not hear that while it is still
+      // connecting, and ICMP is rate-limited: either way the client waits for a second or more.
+      ...this.#chain(REFUSE_CHAIN, ['meta l4proto tcp reject with tcp reset', 'reject']),
       ...this.#checkChains(),
       ...this.#filterHooks(),
       ...this.#natChains(),
@@ -119,13 +123,13 @@ class RulesetWriter {
     const { noEndpointServices, noEndpointNodePorts, nodePortIps, clusterIps } = this.#sets;
     return [
       ...this.#chain('service-endpoints-check', [
-        `${ip} daddr . meta l4proto . th dport @${noEndpointServices.name} reject`,
+        `${ip} daddr . meta l4proto . th dport @${noEndpointServices.name} goto ${REFUSE_CHAIN}`,
       ]),
       ...this.#chain('nodeport-endpoints-check', [
-        `${ip} daddr @${nodePortIps.name} meta l4proto . th dport @${noEndpointNodePorts.name} reject`,
+        `${ip} daddr @${nodePortIps.name} meta l4proto . th dport @${noEndpointNodePorts.name} goto ${REFUSE_CHAIN}`,
       ]),
       ...this.#chain('cluster-ips-check', [
-        `${ip} daddr @${clusterIps.name} reject comment "no such port of a ClusterIP"`,
+        `${ip} daddr @${clusterIps.name} goto ${REFUSE_CHAIN} comment "no such port of a ClusterIP"`,
         ...this.#ofFamily(this.#options.serviceCidrs).map(
           (cidr) => `${ip} daddr ${cidr} drop comment "no Service has this address"`,
         ),

@@ -1,0 +1,77 @@
+// One host of the conformance network: answers on its ports with its name and the caller's address, and calls others
+// when told to (one JSON request a line on standard input, one JSON answer a line on standard output).
+import dgram from 'node:dgram';
+import net from 'node:net';
+import { createInterface } from 'node:readline';
+
+const [name, ...ports] = process.argv.slice(2);
+const plain = (address) => address.replace(/^::ffff:/, '');
+
+const servers = ports.flatMap((port) => {
+  const tcp = net.createServer((socket) => {
+    socket.on('error', () => {});
+    socket.end(`${name} ${plain(socket.remoteAddress ?? '')}`);
+  });
+  const udp = dgram.createSocket({ type: 'udp6', ipv6Only: false });
+  udp.on('message', (_, from) => udp.send(`${name} ${plain(from.address)}`, from.port, from.address));
+  return [
+    new Promise((resolve) => tcp.listen(Number(port), '::', 1024, resolve)),
+    new Promise((resolve) => udp.bind(Number(port), '::', resolve)),
+  ];
+});
+
+function callTcp({ host, port, timeoutMs }) {
+  return new Promise((resolve) => {
+    const socket = net.connect({ host, port });
+    const timer = setTimeout(() => done({ error: 'ETIMEDOUT' }), timeoutMs);
+    let text = '';
+    const done = (result) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(result);
+    };
+    socket.on('data', (data) => (text += data));
+    socket.on('end', () => done({ reply: text }));
+    socket.on('error', (error) => done({ error: error.code }));
+  });
+}
+
+const udpSockets = new Map();
+
+/** With `localPort` the same socket is used again: the same flow, as a resolver or a syslog client has it. */
+function callUdp({ host, port, timeoutMs, localPort }) {
+  return new Promise((resolve) => {
+    const key = `${localPort} ${host}`;
+    let socket = localPort === undefined ? undefined : udpSockets.get(key);
+    if (socket === undefined) {
+      socket = dgram.createSocket(net.isIPv6(host) ? 'udp6' : 'udp4');
+      socket.bind(localPort ?? 0);
+      if (localPort !== undefined) udpSockets.set(key, socket);
+    }
+    const timer = setTimeout(() => done({ error: 'ETIMEDOUT' }), timeoutMs);
+    const onMessage = (data) => done({ reply: data.toString() });
+    const onError = (error) => done({ error: error.code });
+    const done = (result) => {
+      clearTimeout(timer);
+      socket.off('message', onMessage);
+      socket.off('error', onError);
+      if (localPort === undefined) socket.close();
+      resolve(result);
+    };
+    socket.on('message', onMessage);
+    socket.on('error', onError);
+    socket.send('hello', port, host, (error) => error && onError(error));
+  });
+}
+
+await Promise.all(servers);
+process.stdout.write('{"ready":true}\n');
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, ...request } = JSON.parse(line);
+  const started = performance.now();
+  const call = request.protocol === 'UDP' ? callUdp : callTcp;
+  void call(request).then((result) => {
+    process.stdout.write(`${JSON.stringify({ id, ms: performance.now() - started, ...result })}\n`);
+  });
+}
+process.exit(0);
