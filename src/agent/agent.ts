@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { dirname, join } from 'node:path';
 import { CniHandler } from '../cni/handler.ts';
 import { CniServer } from '../cni/server.ts';
@@ -102,7 +103,7 @@ class Agent {
     });
     await this.#node.restore();
     await CniServer.listen(
-      { socketPath: config.cni.socketPath, handle: (call) => handler.handle(call), logger },
+      { socketPath: config.cni.socketPath, handle: async (call) => handler.handle(call), logger },
       signal,
     );
     await Promise.all([
@@ -185,6 +186,8 @@ class Agent {
 
 /** Runs the node's agent until the signal is aborted. Rejects when it cannot work at all (no netlink, no CNI socket). */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
+  // Everything long-lived listens on it.
+  setMaxListeners(100, signal);
   await new Agent(options, signal).run(signal);
   // Requests that ended with the signal settle in the next turn.
   await sleep(0);

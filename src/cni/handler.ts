@@ -31,8 +31,8 @@ export interface CniReply {
 }
 
 /**
- * Answers the plugin's calls. Each is worked off in one go: kernel and folder answer at once, so calls never
- * interleave, and none needs the API server.
+ * Answers the plugin's calls; none needs the API server. ADD and CHECK are worked off in one go: kernel and folder
+ * answer at once, so no other call comes in between. DEL waits for the kernel, and frees the address only afterwards.
  */
 export class CniHandler {
   readonly #options: CniHandlerOptions;
@@ -41,7 +41,7 @@ export class CniHandler {
     this.#options = options;
   }
 
-  handle(call: PluginCall): CniReply {
+  async handle(call: PluginCall): Promise<CniReply> {
     const started = performance.now();
     const command = call.environment.get('CNI_COMMAND') ?? '';
     const about = {
@@ -51,7 +51,7 @@ export class CniHandler {
       pod: podOf(call.environment.get('CNI_ARGS')),
     };
     try {
-      const stdout = this.#answer(readRequest(call));
+      const stdout = await this.#answer(readRequest(call));
       const durationMs = performance.now() - started;
       this.#options.logger.info({ ...about, durationMs: round(durationMs) }, 'cni request done');
       this.#options.observe?.(command, 0, durationMs);
@@ -68,14 +68,14 @@ export class CniHandler {
     }
   }
 
-  #answer(request: CniRequest): string {
+  async #answer(request: CniRequest): Promise<string> {
     switch (request.command) {
       case 'VERSION':
         return versionReply();
       case 'ADD':
         return this.#add(request);
       case 'DEL': {
-        removePodInterface(this.#options.kernels, request, request.netns);
+        await removePodInterface(this.#options.kernels, request, request.netns);
         // Without a pod CIDR nothing can have been reserved by this agent; a later DEL or reclaim frees the rest.
         this.#options.attachmentPoint()?.addresses.release(request);
         return '';

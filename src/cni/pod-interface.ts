@@ -69,14 +69,14 @@ export function addPodInterface(
 }
 
 /** Removes the container's interface, wherever it is found; gone already is no error. */
-export function removePodInterface(
+export async function removePodInterface(
   kernels: PodInterfaceKernels,
   target: Attachment,
   netnsPath: string | undefined,
-): void {
+): Promise<void> {
   const host = kernels.node.link(hostVethName(target));
   if (host !== undefined) {
-    ignoringGone(() => kernels.node.deleteLink(host.index));
+    await ignoringGone(kernels.node.deleteLinkElsewhere(host.index));
     return;
   }
   // Made by another plugin before this one took over: its name is not known, but its far end's is.
@@ -84,10 +84,13 @@ export function removePodInterface(
   if (netns === undefined) return;
   try {
     if (netns.inode === ownInode()) return;
-    withKernel(kernels, netns, (pod) => {
+    const pod = kernels.open(netns.fd);
+    try {
       const link = pod.link(target.ifName);
-      if (link?.kind === 'veth') ignoringGone(() => pod.deleteLink(link.index));
-    });
+      if (link?.kind === 'veth') await ignoringGone(pod.deleteLinkElsewhere(link.index));
+    } finally {
+      pod.close();
+    }
   } finally {
     netns.close();
   }
@@ -238,9 +241,9 @@ function openIfThere(path: string): Netns | undefined {
   }
 }
 
-function ignoringGone(action: () => void): void {
+async function ignoringGone(deletion: Promise<void>): Promise<void> {
   try {
-    action();
+    await deletion;
   } catch (error) {
     if (!(error instanceof FlatnetError) || error.code !== 'ENODEV') throw error;
   }

@@ -8,7 +8,7 @@ import { errorReply } from './protocol/cni-error.ts';
 
 export interface CniServerOptions {
   readonly socketPath: string;
-  readonly handle: (call: PluginCall) => { readonly exitCode: number; readonly stdout: string };
+  readonly handle: (call: PluginCall) => Promise<{ readonly exitCode: number; readonly stdout: string }>;
   readonly logger: Logger;
 }
 
@@ -55,17 +55,18 @@ export class CniServer {
     );
     socket.on('data', (chunk) => {
       chunks.push(chunk);
-      const reply = this.#reply(Buffer.concat(chunks));
-      if (reply !== undefined) socket.end(reply);
+      void this.#reply(Buffer.concat(chunks)).then((reply) => {
+        if (reply !== undefined && !socket.writableEnded) socket.end(reply);
+      });
     });
-    socket.on('end', () => socket.end());
   }
 
-  #reply(data: Buffer): Buffer | undefined {
+  /** Never rejects. */
+  async #reply(data: Buffer): Promise<Buffer | undefined> {
     try {
       const call = decodeCall(data);
       if (call === undefined) return undefined;
-      const { exitCode, stdout } = this.#options.handle(call);
+      const { exitCode, stdout } = await this.#options.handle(call);
       return encodeReply(exitCode, stdout);
     } catch (error) {
       return encodeReply(1, errorReply(error, '1.0.0'));

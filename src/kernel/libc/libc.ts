@@ -114,6 +114,21 @@ export function send(fd: number, data: Uint8Array, flags = 0, doing = 'send'): n
 }
 
 /**
+ * As `send`, on a thread of libuv's pool. The errno stays with that thread, so a failure has no name. `data` must
+ * not change meanwhile.
+ */
+export async function sendElsewhere(fd: number, data: Uint8Array, doing: string): Promise<void> {
+  const sender = native('send') as Native & { async: (...args: unknown[]) => void };
+  const sent = await new Promise<number>((resolve, reject) => {
+    sender.async(fd, data, data.length, 0, (error: Error | null, result: number) => {
+      if (error === null) resolve(result);
+      else reject(error);
+    });
+  });
+  if (sent < 0) throw errnoError(doing, ERRNO.EIO);
+}
+
+/**
  * Receives into `into`; returns the number of bytes, or undefined when nothing is there (EAGAIN). With MSG_TRUNC
  * in `flags` the number is the datagram's whole length, which may exceed `into`.
  */

@@ -84,6 +84,16 @@ export class LinuxRouteKernel extends RouteObserver implements RouteKernel {
     this.socket.request({ type: RTM.DELLINK, body }, `delete link ${index}`);
   }
 
+  async deleteLinkElsewhere(index: number): Promise<void> {
+    const socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.#netns.fd });
+    try {
+      const body = encodeLinkReference(index);
+      await socket.requestElsewhere({ type: RTM.DELLINK, body }, `delete link ${index}`);
+    } finally {
+      socket.close();
+    }
+  }
+
   setTxChecksumOffload(index: number, enabled: boolean): void {
     writeTxChecksumOffload(this.socket.fd, this.#nameOf(index), enabled);
   }

@@ -163,6 +163,10 @@ export class FakeRouteKernel implements RouteKernel {
     if (other !== undefined) other.#removeLink(peer.index);
   }
 
+  async deleteLinkElsewhere(index: number): Promise<void> {
+    this.deleteLink(index);
+  }
+
   setTxChecksumOffload(index: number, enabled: boolean): void {
     this.#begin('setTxChecksumOffload');
     this.#links.get(index, `checksum offload of link ${index}`);

@@ -114,19 +114,18 @@ export class NetlinkSocket {
     const seq = this.reserveSequence(1);
     const flags = NLM_F_REQUEST | NLM_F_ACK | (request.flags ?? 0);
     this.#send(encodeMessage(request.type, flags, seq, request.body), doing);
-    const answers: NetlinkMessage[] = [];
-    for (;;) {
-      for (const message of this.#receive(doing)) {
-        if (message.seq !== seq) continue;
-        if (message.type !== NLMSG_ERROR) {
-          answers.push(message);
-          continue;
-        }
-        const ack = decodeAck(message);
-        if (ack.errno !== 0) throw ackError(doing, ack);
-        return answers;
-      }
-    }
+    return this.#answers(seq, doing);
+  }
+
+  /**
+   * As `request`, but the kernel does its work on another thread: for what takes it long, such as deleting a device,
+   * which waits for all processors (RCU). The socket must not be used for anything else until it resolves.
+   */
+  async requestElsewhere(request: NetlinkRequest, doing: string): Promise<NetlinkMessage[]> {
+    const seq = this.reserveSequence(1);
+    const flags = NLM_F_REQUEST | NLM_F_ACK | (request.flags ?? 0);
+    await libc.sendElsewhere(this.fd, encodeMessage(request.type, flags, seq, request.body), doing);
+    return this.#answers(seq, doing);
   }
 
   /**
@@ -197,6 +196,22 @@ export class NetlinkSocket {
         if (ack.errno === ERRNO.EINTR) return undefined;
         if (ack.errno !== 0) throw ackError(doing, ack);
         return interrupted ? undefined : found;
+      }
+    }
+  }
+
+  #answers(seq: number, doing: string): NetlinkMessage[] {
+    const answers: NetlinkMessage[] = [];
+    for (;;) {
+      for (const message of this.#receive(doing)) {
+        if (message.seq !== seq) continue;
+        if (message.type !== NLMSG_ERROR) {
+          answers.push(message);
+          continue;
+        }
+        const ack = decodeAck(message);
+        if (ack.errno !== 0) throw ackError(doing, ack);
+        return answers;
       }
     }
   }

@@ -1,20 +1,10 @@
-import {
-  linkSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { Ip } from '../../net/ip.ts';
 import { formatOwner, parseOwner, type Owner } from './reservation.ts';
 
 const LAST_RESERVED_PREFIX = 'last_reserved_ip.';
-const TEMPORARY_PREFIX = '.flatnet-';
 
 /** One file of the folder as found: without owner when a crash left it empty. */
 export interface FoundReservation {
@@ -27,7 +17,7 @@ export interface FoundReservation {
  * (IPv6 in canonical text), holding `containerID\r\nifname`; `last_reserved_ip.<rangeIdx>`; `lock`.
  *
  * Every call is synchronous, so none sees another half done. Exclusion against other processes is the file system's
- * own: link(2) fails where the name exists. No fsync: what a power cut can lose is the reservation of a pod that the
+ * own: O_EXCL fails where the name exists. No fsync: what a power cut can lose is the reservation of a pod that the
  * same power cut ended.
  */
 export class ReservationFolder {
@@ -44,9 +34,6 @@ export class ReservationFolder {
       mkdirSync(path, { recursive: true, mode: 0o755 });
       // host-local takes flock(2) on this file; made here so that the layout is complete for it.
       writeFileSync(join(path, 'lock'), '', { flag: 'a', mode: 0o600 });
-      for (const name of readdirSync(path)) {
-        if (name.startsWith(TEMPORARY_PREFIX)) unlinkSync(join(path, name));
-      }
     });
     return folder;
   }
@@ -80,21 +67,20 @@ export class ReservationFolder {
   }
 
   /**
-   * Reserves `ip`; false when somebody holds it already. The file appears under its name complete or not at all:
-   * written under another name first, then linked. Throws IPAM_IO (full disk, read-only) and leaves nothing behind.
+   * Reserves `ip`; false when somebody holds it already. Throws IPAM_IO (full disk, read-only) and leaves nothing
+   * behind. A process killed between creating and writing leaves an empty file, which `list` tells by its missing
+   * owner.
    */
   reserve(ip: Ip, owner: Owner): boolean {
-    const temporary = join(this.path, `${TEMPORARY_PREFIX}${process.pid}`);
+    const file = this.#file(ip);
     const content = formatOwner(owner);
     try {
-      writeFileSync(temporary, content, { mode: 0o600 });
-      linkSync(temporary, this.#file(ip));
+      writeFileSync(file, content, { flag: 'wx', mode: 0o600 });
       return true;
     } catch (error) {
       if (isErrno(error, 'EEXIST')) return false;
-      throw ioError('write', this.#file(ip), error);
-    } finally {
-      removeFile(temporary);
+      removeFile(file);
+      throw ioError('write', file, error);
     }
   }
 
@@ -115,18 +101,10 @@ export class ReservationFolder {
     }
   }
 
+  /** Not atomic: half an address is no address, and then the round begins anew. */
   writeLastReserved(rangeIndex: number, ip: Ip): void {
     const file = this.#lastFile(rangeIndex);
-    const temporary = join(this.path, `${TEMPORARY_PREFIX}last-${process.pid}`);
-    this.#io('write', file, () => {
-      try {
-        writeFileSync(temporary, ip.toString(), { mode: 0o600 });
-        renameSync(temporary, file);
-      } catch (error) {
-        removeFile(temporary);
-        throw error;
-      }
-    });
+    this.#io('write', file, () => writeFileSync(file, ip.toString(), { mode: 0o600 }));
   }
 
   #file(ip: Ip): string {
