@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { inClusterAccess } from '../cluster/in-cluster.ts';
 import { loadKubeconfig } from '../cluster/kubeconfig.ts';
 import { serveDns } from '../dns/dns-server.ts';
 import { parseListenAddress, type ListenAddress } from '../dns/listen-address.ts';
 import { parseResolvConf, type UpstreamServer } from '../dns/resolv-conf.ts';
-import { describeError } from '../errors/flatnet-error.ts';
+import { FlatnetError, describeError } from '../errors/flatnet-error.ts';
 import { createLogger, type Logger } from '../log/logger.ts';
 import { Cidr } from '../net/cidr.ts';
 import { Ip } from '../net/ip.ts';
@@ -13,11 +13,11 @@ import { Ip } from '../net/ip.ts';
 interface DnsFlags {
   kubeconfig?: string;
   zone: string;
-  listen: ListenAddress;
+  listen: ListenAddress | '';
   ttl: number;
-  metricsAddress?: ListenAddress;
-  healthAddress?: ListenAddress;
-  readyAddress?: ListenAddress;
+  metricsAddress: ListenAddress | '';
+  healthAddress: ListenAddress | '';
+  readyAddress: ListenAddress | '';
   upstream?: UpstreamServer[];
   resolvConf: string;
   reverseCidr?: Cidr[];
@@ -32,31 +32,11 @@ export function command(): Command {
     )
     .option('--kubeconfig <file>', 'how to reach the API server (default: the service account of the pod)')
     .option('--zone <domain>', 'the cluster domain', 'cluster.local')
-    .option(
-      '--listen <address>',
-      'where to answer; without a host, on every address',
-      checked(parseListenAddress),
-      parseListenAddress(':53'),
-    )
+    .addOption(address('--listen', 'where to answer; without a host, on every address', ':53'))
     .option('--ttl <seconds>', 'time to live of the records and of negative answers', checked(parseTtl), 30)
-    .option(
-      '--metrics-address <address>',
-      'Prometheus metrics at /metrics; "" for none',
-      endpoint,
-      parseListenAddress(':9153'),
-    )
-    .option(
-      '--health-address <address>',
-      'liveness at /health; "" for none',
-      endpoint,
-      parseListenAddress(':8080'),
-    )
-    .option(
-      '--ready-address <address>',
-      'readiness at /ready; "" for none',
-      endpoint,
-      parseListenAddress(':8181'),
-    )
+    .addOption(address('--metrics-address', 'Prometheus metrics at /metrics; "" for none', ':9153'))
+    .addOption(address('--health-address', 'liveness at /health; "" for none', ':8080'))
+    .addOption(address('--ready-address', 'readiness at /ready; "" for none', ':8181'))
     .option(
       '--upstream <address>',
       'name server for other names, instead of those in the file below; repeatable',
@@ -85,8 +65,18 @@ Try it beside a cluster:
     .action(async (flags: DnsFlags) => run(flags));
 }
 
+function address(flag: string, description: string, fallback: string): Option {
+  return new Option(`${flag} <address>`, description)
+    .argParser(endpoint)
+    .default(parseListenAddress(fallback), fallback);
+}
+
 async function run(flags: DnsFlags): Promise<void> {
   const logger = createLogger('dns');
+  const { listen } = flags;
+  if (listen === '') {
+    throw new FlatnetError('--listen: there is nothing to serve without an address', { code: 'USAGE' });
+  }
   const access =
     flags.kubeconfig === undefined ? await inClusterAccess() : await loadKubeconfig(flags.kubeconfig);
   const stop = new AbortController();
@@ -102,10 +92,10 @@ async function run(flags: DnsFlags): Promise<void> {
       access,
       zone: flags.zone,
       ttl: flags.ttl,
-      listen: flags.listen,
-      metricsAddress: flags.metricsAddress,
-      healthAddress: flags.healthAddress,
-      readyAddress: flags.readyAddress,
+      listen,
+      metricsAddress: flags.metricsAddress || undefined,
+      healthAddress: flags.healthAddress || undefined,
+      readyAddress: flags.readyAddress || undefined,
       upstreams: flags.upstream ?? (await readUpstreams(flags.resolvConf, logger)),
       reverseNetworks: flags.reverseCidr ?? [],
       lameduckMs: flags.lameduck * 1000,
@@ -136,9 +126,8 @@ function checked<T, B>(parse: (text: string, before: B) => T): (text: string, be
   };
 }
 
-const endpoint = checked((text: string): ListenAddress | undefined =>
-  text === '' ? undefined : parseListenAddress(text),
-);
+// Not undefined: commander would take that for no answer.
+const endpoint = checked((text: string): ListenAddress | '' => (text === '' ? '' : parseListenAddress(text)));
 
 function parseUpstream(text: string, before: UpstreamServer[] | undefined): UpstreamServer[] {
   const bare = Ip.tryParse(text);
