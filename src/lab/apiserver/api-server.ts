@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Server } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { describeError } from '../../errors/flatnet-error.ts';
@@ -10,7 +10,9 @@ import { assembleApi } from './assemble-api.ts';
 import type { ApiRouter } from './http/api-router.ts';
 import { type Call, sendText, statusOf } from './http/call.ts';
 import { addressOf, type ListenAddress, listenHttps } from './http/https-listener.ts';
-import { StatusError } from './json/status-error.ts';
+import { noSuchPath, StatusError } from './json/status-error.ts';
+import type { KubeletProxy } from './proxy/kubelet-proxy.ts';
+import { parseResourcePath } from './rest/request-info.ts';
 import { CertificateAuthority, type KeyPair } from './pki/certificate-authority.ts';
 
 export interface ApiServerOptions {
@@ -60,7 +62,7 @@ export class ApiServer {
     );
     const api = assembleApi({ options, authority, accounts, signal: abort.signal });
     const authenticator = new Authenticator(options.tokens ?? new Map(), accounts);
-    const front = new HttpFront(api.router, authenticator, options.logger);
+    const front = new HttpFront(api.router, api.kubelets, authenticator, options.logger);
     const pair = authority.issue({
       commonName: 'kube-apiserver',
       usage: 'server',
@@ -124,11 +126,18 @@ function servingNames(options: ApiServerOptions, serviceIps: readonly string[], 
 /** From a request to a call: authentication, errors as Status objects. No error ends the server. */
 class HttpFront {
   readonly #router: ApiRouter;
+  readonly #kubelets: KubeletProxy;
   readonly #authenticator: Authenticator;
   readonly #logger: Logger | undefined;
 
-  constructor(router: ApiRouter, authenticator: Authenticator, logger: Logger | undefined) {
+  constructor(
+    router: ApiRouter,
+    kubelets: KubeletProxy,
+    authenticator: Authenticator,
+    logger: Logger | undefined,
+  ) {
     this.#router = router;
+    this.#kubelets = kubelets;
     this.#authenticator = authenticator;
     this.#logger = logger;
   }
@@ -138,15 +147,19 @@ class HttpFront {
     this.#serve(request, response).catch((error: unknown) => this.#fail(request, response, error));
   };
 
-  readonly onUpgrade = (request: IncomingMessage, socket: Duplex, _head: Buffer): void => {
+  readonly onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     socket.on('error', () => socket.destroy());
-    const body = JSON.stringify(
-      statusOf(new StatusError(404, 'NotFound', `no upgrade at ${request.url ?? ''}`)),
-    );
-    socket.end(
-      `HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-    );
+    this.#upgrade(request, socket, head).catch((error: unknown) => refuseUpgrade(socket, error));
   };
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    if (this.#authenticator.authenticate(request) === undefined)
+      throw new StatusError(401, 'Unauthorized', 'Unauthorized');
+    const url = new URL(request.url ?? '/', 'https://kubernetes');
+    const path = parseResourcePath(url.pathname);
+    if (path?.resource !== 'pods' || path.group !== '') throw noSuchPath();
+    await this.#kubelets.upgrade(path, url.searchParams, request, socket, head);
+  }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const user = this.#authenticator.authenticate(request);
@@ -176,6 +189,18 @@ class HttpFront {
     if (!request.complete) response.setHeader('connection', 'close');
     sendText(response, status.code, `${JSON.stringify(status)}\n`);
   }
+}
+
+function refuseUpgrade(socket: Duplex, error: unknown): void {
+  const status = statusOf(error);
+  const body = JSON.stringify(status);
+  const head = [
+    `HTTP/1.1 ${status.code} ${STATUS_CODES[status.code] ?? ''}`,
+    'content-type: application/json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
 /** Readable without credentials, as kube-apiserver's default roles allow. */

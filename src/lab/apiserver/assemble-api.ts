@@ -11,6 +11,8 @@ import { ApiRouter } from './http/api-router.ts';
 import { makeBuiltInKinds } from './kinds/built-in-kinds.ts';
 import type { ResourceDefinition } from './kinds/resource-definition.ts';
 import type { CertificateAuthority } from './pki/certificate-authority.ts';
+import { OpenApi } from './openapi/open-api.ts';
+import { KubeletProxy } from './proxy/kubelet-proxy.ts';
 import { ObjectWriter } from './rest/object-writer.ts';
 import { ResourceHandler } from './rest/resource-handler.ts';
 import { ResourceRegistry } from './rest/resource-registry.ts';
@@ -28,6 +30,7 @@ interface Parts {
 /** The server less its sockets. */
 export interface Api {
   readonly router: ApiRouter;
+  readonly kubelets: KubeletProxy;
   readonly kubernetesServiceIps: readonly string[];
   readonly accountExists: (namespace: string, name: string, uid: string) => boolean;
   /** Makes what every cluster has from the start. */
@@ -42,14 +45,27 @@ export function assembleApi(parts: Parts): Api {
   const registry = new ResourceRegistry();
   for (const definition of makeBuiltInKinds(revisions)) registry.add(definition);
   const writer = new ObjectWriter(admissionOf(registry, ranges, parts.options));
+  const kubelets = new KubeletProxy({
+    pods: core(registry, 'pods').store,
+    nodes: core(registry, 'nodes').store,
+    client: parts.authority.issue({
+      commonName: 'kube-apiserver-kubelet-client',
+      organizations: ['system:masters'],
+      usage: 'client',
+    }),
+    authority: parts.authority.certificate,
+  });
+  parts.signal.addEventListener('abort', () => kubelets.close(), { once: true });
   const router = new ApiRouter(
     registry,
     new ApiDiscovery(registry),
+    new OpenApi(registry),
     new ResourceHandler(writer, parts.signal),
-    new SubresourceHandler(new Map()),
+    new SubresourceHandler(registry, writer, parts.accounts, kubelets),
   );
   return {
     router,
+    kubelets,
     kubernetesServiceIps: serviceIps,
     accountExists: (namespace, name, uid) => {
       const stored = core(registry, 'serviceaccounts').store.get(storageKey(namespace, name));

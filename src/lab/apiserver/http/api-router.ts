@@ -1,6 +1,8 @@
 import type { ApiDiscovery } from '../discovery/api-discovery.ts';
 import { SERVER_VERSION } from '../discovery/server-version.ts';
 import { noSuchPath } from '../json/status-error.ts';
+import type { OpenApi } from '../openapi/open-api.ts';
+import { OPEN_API_V2_PROTOBUF, openApiV2 } from '../openapi/open-api-v2.ts';
 import { parseResourcePath } from '../rest/request-info.ts';
 import type { ResourceHandler } from '../rest/resource-handler.ts';
 import type { ResourceRegistry } from '../rest/resource-registry.ts';
@@ -11,17 +13,20 @@ import { type Call, sendJson, sendText } from './call.ts';
 export class ApiRouter {
   readonly #registry: ResourceRegistry;
   readonly #discovery: ApiDiscovery;
+  readonly #openApi: OpenApi;
   readonly #resources: ResourceHandler;
   readonly #subresources: SubresourceHandler;
 
   constructor(
     registry: ResourceRegistry,
     discovery: ApiDiscovery,
+    openApi: OpenApi,
     resources: ResourceHandler,
     subresources: SubresourceHandler,
   ) {
     this.#registry = registry;
     this.#discovery = discovery;
+    this.#openApi = openApi;
     this.#resources = resources;
     this.#subresources = subresources;
   }
@@ -30,9 +35,7 @@ export class ApiRouter {
     if (this.#routeFixed(call)) return;
     const path = parseResourcePath(call.path);
     if (path === undefined) return this.#routeDiscovery(call);
-    if (path.subresource !== undefined || this.#subresources.isVirtual(path)) {
-      if (await this.#subresources.handle(call, path)) return;
-    }
+    if (await this.#subresources.handle(call, path)) return;
     const definition = this.#registry.find(path.group, path.version, path.resource);
     const known =
       path.subresource === undefined || (path.subresource === 'status' && definition?.hasStatus === true);
@@ -71,7 +74,24 @@ export class ApiRouter {
     }
   }
 
+  #routeOpenApi(call: Call): boolean {
+    if (call.path === '/openapi/v3') {
+      sendJson(call, 200, this.#openApi.index());
+      return true;
+    }
+    if (call.path === '/openapi/v2') {
+      sendText(call.response, 200, openApiV2(this.#registry), OPEN_API_V2_PROTOBUF);
+      return true;
+    }
+    if (!call.path.startsWith('/openapi/v3/')) return false;
+    const document = this.#openApi.document(call.path.slice('/openapi/v3/'.length));
+    if (document === undefined) return false;
+    sendText(call.response, 200, document);
+    return true;
+  }
+
   #routeDiscovery(call: Call): void {
+    if (this.#routeOpenApi(call)) return;
     const [root, ...parts] = call.path.split('/').filter((part) => part !== '');
     if (root === 'api' || root === 'apis') {
       const answer = this.#discoveryAnswer(call, root, parts);

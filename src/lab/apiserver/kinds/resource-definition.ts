@@ -55,8 +55,9 @@ export interface ResourceDefinition {
   };
   readonly schema: () => TypeSchema | undefined;
   readonly columns: TableColumns;
-  /** Pure virtual kinds (reviews) can only be created. */
-  readonly createOnly?: (body: KubeObject, context: JsonObject) => KubeObject;
+  /** Of custom resources: their OpenAPI schema as it was written, and what changes when it does. */
+  readonly openApiSchema?: () => JsonObject;
+  readonly schemaRevision?: string;
 }
 
 export function apiVersionOf(definition: Pick<ResourceDefinition, 'group' | 'version'>): string {
