@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { once } from 'node:events';
 import type { Logger } from '../log/logger.ts';
 import { Ip } from '../net/ip.ts';
+import { sleep } from '../timing/backoff.ts';
 import { listenFailure, type ListenAddress } from './listen-address.ts';
 import type { Resolver } from './resolver.ts';
 
@@ -47,7 +48,7 @@ export class UdpListener {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     for (let waited = 0; this.#unanswered > 0 && waited < 20; waited += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
     }
     await Promise.all([...this.#sockets.keys()].map(async (key) => this.#closeOne(key)));
   }
