@@ -1,7 +1,8 @@
 import type { ApiClient } from '../../cluster/api-client.ts';
+import { hasStatus } from '../../cluster/api-error.ts';
 import type { KubeObject } from '../../cluster/kube-object.ts';
-import { refOf } from '../../cluster/kube-object.ts';
 import { DEPLOYMENTS, SERVICE_ACCOUNTS, SERVICES, type ResourceType } from '../../cluster/resource-type.ts';
+import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { retry } from '../../timing/backoff.ts';
 import { Cidr } from '../../net/cidr.ts';
 import { CLUSTER_DOMAIN } from './control-plane.ts';
@@ -10,14 +11,13 @@ const NAMESPACE = 'kube-system';
 const NAME = 'cluster-dns';
 /** The label and the Service's name are those that every tool looks for. */
 const LABELS = { 'k8s-app': 'kube-dns' };
-const FIELD_MANAGER = 'flatnet-lab';
 
 /** The tenth address of a service range is the cluster's name server, by convention. */
 export function dnsAddress(serviceCidr: string): string {
   return Cidr.parse(serviceCidr).at(10).toString();
 }
 
-/** What every cluster has besides its control plane: name service. Applied again, it changes nothing. */
+/** What every cluster has besides its control plane: name service. What is there already stays as it is. */
 export async function applyAddons(
   client: ApiClient,
   serviceCidrs: readonly string[],
@@ -30,8 +30,20 @@ export async function applyAddons(
     [DEPLOYMENTS, dnsDeployment(replicas)],
   ];
   for (const [type, object] of objects) {
-    const patch = { type: 'apply', body: object, fieldManager: FIELD_MANAGER, force: true } as const;
-    await retry(async () => client.patch(type, refOf(object), patch), { signal, attempts: 20, maxMs: 1000 });
+    await retry(async () => create(client, type, object), { signal, attempts: 20, maxMs: 1000, shouldRetry });
+  }
+}
+
+/** A control plane that has just started may refuse for a moment: namespaces, quotas, allocators. */
+function shouldRetry(error: unknown): boolean {
+  return error instanceof FlatnetError && (error.retryable || hasStatus(error, 403) || hasStatus(error, 404));
+}
+
+async function create(client: ApiClient, type: ResourceType, object: KubeObject): Promise<void> {
+  try {
+    await client.create(type, object);
+  } catch (error) {
+    if (!hasStatus(error, 409)) throw error;
   }
 }
 

@@ -36,6 +36,7 @@ export interface LabDaemonOptions {
 
 /** Pods that start at the same time, over all nodes: more only makes each of them slower. */
 const START_SLOTS = 6;
+const STOP_PATIENCE_MS = 500;
 const NODE_RESOLV_CONF = "# The lab's underlay leads nowhere else: there is no name server on it.\n";
 
 /** Everything of a lab that runs: control plane, nodes with their agents, kubelets, add-ons. */
@@ -90,8 +91,9 @@ export class LabDaemon {
   /** Ends every process of the nodes. The namespaces' names and the files are left to `down`. */
   async stop(): Promise<void> {
     await Promise.all([...this.#nodes.values()].map(async (node) => node.stop()));
-    await this.#controlPlane?.stop();
-    await Promise.race([Promise.allSettled(this.#running), sleep(2000)]);
+    // The process ends right after this; a connection that lingers shall not hold it.
+    const settled = Promise.allSettled([this.#controlPlane?.stop(), ...this.#running]);
+    await Promise.race([settled, sleep(STOP_PATIENCE_MS)]);
   }
 
   async #startControlPlane(apiAddress: string): Promise<ControlPlane> {

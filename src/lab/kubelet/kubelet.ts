@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import type { Node, NodeCondition, Pod } from 'kubernetes-types/core/v1.js';
+import type { Node, NodeCondition, NodeStatus, Pod } from 'kubernetes-types/core/v1.js';
 import type { ApiClient } from '../../cluster/api-client.ts';
 import { hasStatus } from '../../cluster/api-error.ts';
 import { EventRecorder } from '../../cluster/event-recorder.ts';
@@ -39,6 +39,8 @@ export interface KubeletOptions {
 /** The pod network is looked for often until it is there: a node shall be Ready as soon as it can be. */
 const NETWORK_POLL_MS = 50;
 const STEADY_POLL_MS = 2000;
+/** As a kubelet's nodeStatusUpdateFrequency. */
+const CHECK_MS = 10_000;
 /** As a kubelet's nodeStatusReportFrequency; the lease tells that it is alive. */
 const REPORT_MS = 300_000;
 
@@ -52,6 +54,7 @@ export class Kubelet {
   readonly #pods: Informer<Pod, Pod>;
   readonly #workers = new Map<string, PodWorker>();
   readonly #running = new Set<Promise<void>>();
+  #reportedAt = 0;
 
   constructor(options: KubeletOptions, signal: AbortSignal) {
     // Every pod of the node listens.
@@ -142,34 +145,38 @@ export class Kubelet {
     await this.#writeStatus();
   }
 
+  /** Tells of the network at once, and now and then looks whether the API still has what was told. */
   async #report(): Promise<void> {
     let reported = this.#networkProblem();
-    let reportedAt = Date.now();
+    let checkedAt = Date.now();
     while (!this.#signal.aborted) {
       await sleep(reported === undefined ? STEADY_POLL_MS : NETWORK_POLL_MS, this.#signal);
       const now = this.#networkProblem();
-      if (this.#signal.aborted || (now === reported && Date.now() - reportedAt < REPORT_MS)) continue;
+      if (this.#signal.aborted || (now === reported && Date.now() - checkedAt < CHECK_MS)) continue;
       try {
         await this.#writeStatus();
         reported = now;
-        reportedAt = Date.now();
+        checkedAt = Date.now();
       } catch (error) {
         this.#options.logger.warn({ error: describeError(error) }, 'cannot write the status of the node');
       }
     }
   }
 
+  /** Writes what differs from the API's; times of heartbeats alone are written every five minutes. */
   async #writeStatus(): Promise<void> {
     const { client, node } = this.#options;
     const old = await client.get<Node>(NODES, { name: node.name });
     const conditions: NodeCondition[] = old.status?.conditions ?? [];
     const status = nodeStatus(this.#facts(), conditions, seconds(new Date()));
+    if (Date.now() - this.#reportedAt < REPORT_MS && !differs(status, conditions)) return;
     await client.patch(
       NODES,
       { name: node.name },
       { type: 'strategic', body: { status } },
       { subresource: 'status' },
     );
+    this.#reportedAt = Date.now();
   }
 
   #facts(): NodeFacts {
@@ -186,4 +193,12 @@ export class Kubelet {
       return `${prefix} ${describeError(error)}`;
     }
   }
+}
+
+/** Whether a condition is missing in the API or says something else there. */
+function differs(status: NodeStatus, present: readonly NodeCondition[]): boolean {
+  return (status.conditions ?? []).some((own) => {
+    const there = present.find(({ type }) => type === own.type);
+    return there?.status !== own.status || there.message !== own.message;
+  });
 }

@@ -35,7 +35,7 @@ export function listenOnLoopback(port: number): LoopbackSocket {
 
 /** Undefined where another socket has the port. */
 function tryListen(port: number): number | undefined {
-  const fd = libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, 0);
+  const fd = libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_NONBLOCK, 0);
   try {
     libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1);
     libc.bind(fd, loopbackAddress(port), `listen on 127.0.0.1 port ${port}`);
