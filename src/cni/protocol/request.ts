@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { CNI_CODE, CniError } from './cni-error.ts';
 import type { PluginCall } from './frame.ts';
 import { SUPPORTED_VERSIONS, hasCheck, isSupported, type CniVersion } from './version.ts';

@@ -101,7 +101,7 @@ export class ReservationFolder {
     }
   }
 
-  /** Not atomic: half an address is no address, and then the round begins anew. */
+  /** Not atomic: what is torn by a crash costs nothing but the order in which addresses are handed out. */
   writeLastReserved(rangeIndex: number, ip: Ip): void {
     const file = this.#lastFile(rangeIndex);
     this.#io('write', file, () => writeFileSync(file, ip.toString(), { mode: 0o600 }));
