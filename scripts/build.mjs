@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 const outdir = process.argv[2] ?? 'dist';
 await rm(outdir, { recursive: true, force: true });
 await build({
-  entryPoints: { flatnet: 'src/cli/main.ts' },
+  entryPoints: { flatnet: 'src/cli/main.ts', bench: 'src/bench/main.ts' },
   outdir,
   bundle: true,
   splitting: true,

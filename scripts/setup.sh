@@ -47,7 +47,9 @@ fi
 
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   say "installing npm packages"
-  npm ci --no-audit --no-fund --loglevel=error >&2
+  # Not `npm ci`: it refuses a lock file that lacks optional packages of other platforms, and a registry may not
+  # have all of those. The versions are the lock file's all the same, and it is not written.
+  npm install --no-save --no-audit --no-fund --loglevel=error >&2
   touch node_modules/.package-lock.json
 fi
 
