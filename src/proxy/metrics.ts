@@ -26,6 +26,10 @@ export class ProxyMetrics {
 
   constructor(registry: Registry) {
     const registers = [registry];
+    // A proxy that is made anew in the same process begins to count anew.
+    const own = /^(kubeproxy|flatnet_proxy)_/;
+    for (const { name } of registry.getMetricsAsArray())
+      if (own.test(name)) registry.removeSingleMetric(name);
     const sync = 'kubeproxy_sync_proxy_rules';
     const histogram = (name: string, help: string, buckets: number[]): Histogram =>
       new Histogram({ name, help, buckets, registers });

@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { Registry } from 'prom-client';
+import { ApiClient } from '../../cluster/api-client.ts';
+import { createLogger } from '../../log/logger.ts';
+import { Cidr } from '../../net/cidr.ts';
+import { Ip } from '../../net/ip.ts';
+import { ServiceProxy } from '../../proxy/proxy.ts';
+
+interface Options {
+  readonly server: string;
+  readonly certificateAuthority: string;
+}
+
+/** The proxy under test: what the agent makes of it, and nothing else, so that memory and CPU are the proxy's. */
+export function command(): Command {
+  return new Command('proxy-process')
+    .requiredOption('--server <url>')
+    .requiredOption('--certificate-authority <file>')
+    .action(async (options: Options) => {
+      const client = new ApiClient({
+        server: options.server,
+        certificateAuthority: readFileSync(options.certificateAuthority, 'utf8'),
+        namespace: 'default',
+        credentials: async () => Promise.resolve({}),
+      });
+      const proxy = new ServiceProxy({
+        client,
+        nodeName: 'node-0',
+        nodeIps: [Ip.parse('10.250.0.1')],
+        clusterCidrs: [Cidr.parse('10.128.0.0/9')],
+        registry: new Registry(),
+        logger: createLogger('proxy', 'warn'),
+      });
+      const stop = new AbortController();
+      process.once('SIGTERM', () => stop.abort());
+      void proxy.synced().then(() => process.stdout.write('synced\n'));
+      await proxy.run(stop.signal);
+      await client.close();
+    });
+}
