@@ -18,37 +18,30 @@ export function startNodeCidrs(context: ControllerContext, ranges: readonly Node
   const recorder = context.recorder('cidrAllocator');
   const pools = ranges.map(({ range, nodePrefixLength }) => new CidrPool(range, nodePrefixLength));
   const without = new Set<string>();
+  /** Kept while a write is tried again, so that a node's part does not wander with every conflict. */
+  const reserved = new Map<string, readonly Cidr[]>();
   const queue = context.queue('node-cidrs', async (name) => {
     const node = views.nodes.get(name);
     if (node === undefined || cidrsOf(node).length > 0) return;
-    const taken = takeAll(pools);
+    const taken = reserved.get(name) ?? takeAll(pools);
     if (typeof taken === 'string') {
       without.add(name);
-      recorder.record(
-        node,
-        'Warning',
-        'CIDRNotAvailable',
-        `Node ${name} status is now: CIDRNotAvailable: ${taken}`,
-      );
+      const message = `Node ${name} status is now: CIDRNotAvailable: ${taken}`;
+      recorder.record(node, 'Warning', 'CIDRNotAvailable', message);
       return;
     }
     without.delete(name);
-    await assign(node, taken);
-  });
-
-  async function assign(node: Node, cidrs: readonly Cidr[]): Promise<void> {
-    const podCIDRs = cidrs.map(String);
-    // The version keeps two allocators from giving one node two ranges.
-    const metadata = { resourceVersion: node.metadata?.resourceVersion };
-    const body = { metadata, spec: { podCIDR: podCIDRs[0], podCIDRs } };
+    reserved.set(name, taken);
+    const podCIDRs = taken.map(String);
+    const body = { spec: { podCIDR: podCIDRs[0], podCIDRs } };
     try {
       views.nodes.written(await client.patch(NODES, refOf(node), { type: 'merge', body }, { signal }));
+      reserved.delete(name);
     } catch (error) {
-      for (const [position, cidr] of cidrs.entries()) pools[position]?.release(cidr);
-      if (hasStatus(error, 404)) return;
-      throw error;
+      // Deleted meanwhile: the view's deletion gives the part back.
+      if (!hasStatus(error, 404)) throw error;
     }
-  }
+  });
 
   if (pools.length === 0) return;
   views.nodes.onChange((now, before) => {
@@ -58,9 +51,12 @@ export function startNodeCidrs(context: ControllerContext, ranges: readonly Node
       if (before === undefined && cidrsOf(now).length === 0) queue.add(now.metadata?.name ?? '');
       return;
     }
-    without.delete(before?.metadata?.name ?? '');
-    for (const cidr of cidrsOf(before ?? {})) for (const pool of pools) pool.release(cidr);
-    for (const name of without) queue.add(name);
+    const name = before?.metadata?.name ?? '';
+    without.delete(name);
+    const freed = [...cidrsOf(before ?? {}), ...(reserved.get(name) ?? [])];
+    reserved.delete(name);
+    for (const cidr of freed) for (const pool of pools) pool.release(cidr);
+    for (const waiting of without) queue.add(waiting);
   });
 }
 

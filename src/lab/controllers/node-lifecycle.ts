@@ -117,9 +117,11 @@ class NodeLifecycle {
     const known = node.spec?.taints ?? [];
     const wanted = wantedTaints(node, known);
     if (sameJson(known, wanted)) return;
-    const metadata = { resourceVersion: node.metadata?.resourceVersion };
-    const body = { metadata, spec: { taints: wanted } };
-    views.nodes.written(await client.patch(NODES, refOf(node), { type: 'merge', body }, { signal }));
+    const path = '/spec/taints';
+    // Heartbeats change the version all the time; what must not have changed is the list of taints.
+    const test = known.length === 0 ? [] : [{ op: 'test', path, value: known } as const];
+    const body = [...test, { op: 'add', path, value: wanted } as const];
+    views.nodes.written(await client.patch(NODES, refOf(node), { type: 'json', body }, { signal }));
   }
 
   /** The kubelet reports its pods' readiness anew when it is back. */
