@@ -104,6 +104,11 @@ export class ContainerProcess {
     signalProcess(this.#init, signal);
   }
 
+  /** The container's own /dev/pts, as the host reaches it. */
+  get terminals(): string {
+    return `/proc/${this.#init?.pid ?? 0}/root/dev/pts`;
+  }
+
   /** Command line that runs `command` in the container, for `spawn`; a terminal becomes its controlling one. */
   enter(command: readonly string[], options: { readonly tty?: boolean } = {}): string[] {
     if (this.#init === undefined || identifyProcess(this.#init.pid) === undefined) {

@@ -8,7 +8,8 @@ export interface ExecRequest {
   readonly stdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
-  readonly tty: boolean;
+  /** Where the terminal is made, for a command that wants one. */
+  readonly terminals?: string | undefined;
 }
 
 /** Bytes that may wait for a slow client before the command is made to wait. */
@@ -22,9 +23,10 @@ export async function serveExec(
 ): Promise<void> {
   const [program = '', ...args] = command;
   try {
-    const code = request.tty
-      ? await withTerminal(socket, program, args)
-      : await withPipes(socket, program, args, request);
+    const code =
+      request.terminals === undefined
+        ? await withPipes(socket, program, args, request)
+        : await withTerminal(socket, program, args, request.terminals);
     socket.send(exitStatus(code));
   } catch (error) {
     socket.send(failureStatus(error instanceof Error ? error.message : String(error)));
@@ -51,23 +53,27 @@ async function withPipes(
   return await exitCode(child);
 }
 
-async function withTerminal(socket: WebSocket, program: string, args: readonly string[]): Promise<number> {
-  const terminal = new Terminal();
+async function withTerminal(
+  socket: WebSocket,
+  program: string,
+  args: readonly string[],
+  terminals: string,
+): Promise<number> {
+  const terminal = new Terminal(terminals);
   const { slave } = terminal;
   const child = spawn(program, args, { stdio: [slave, slave, slave], detached: true });
   terminal.closeSlave();
-  forward(socket, terminal.output, CHANNEL.stdout);
-  receive(socket, child, terminal.input, terminal);
+  forward(socket, terminal.stream, CHANNEL.stdout);
+  receive(socket, child, terminal.stream, terminal);
   // When the last process that had the slave open ends, reading the master fails with EIO (pty(7)).
   const drained = new Promise<void>((resolve) => {
-    terminal.output.once('error', () => resolve());
-    terminal.output.once('close', () => resolve());
-    terminal.output.once('end', () => resolve());
+    terminal.stream.once('error', () => resolve());
+    terminal.stream.once('close', () => resolve());
+    terminal.stream.once('end', () => resolve());
   });
   const code = await exitCode(child);
   await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, 200).unref())]);
-  terminal.output.destroy();
-  terminal.input.destroy();
+  terminal.stream.destroy();
   return code;
 }
 

@@ -116,7 +116,7 @@ export class KubeletServer {
       this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
         webSocket.on('error', () => webSocket.terminate());
         void serveExec(webSocket, command, {
-          tty,
+          ...(tty ? { terminals: run.process.terminals } : {}),
           stdin: isSet(query, 'input', 'stdin'),
           stdout: isSet(query, 'output', 'stdout'),
           stderr: isSet(query, 'error', 'stderr') && !tty,
