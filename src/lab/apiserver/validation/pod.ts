@@ -219,7 +219,10 @@ function validateProbe(probe: JsonObject, field: string, onceOnly: boolean): Cau
 }
 
 /** What of a pod may change: images, the deadline, more tolerations, readiness of scheduling, ephemeral containers. */
-function validateImmutable(spec: JsonObject, before: JsonObject): Cause[] {
+function validateImmutable(spec: JsonObject, unbound: JsonObject): Cause[] {
+  // A binding sets the node, once.
+  const isBinding = unbound['nodeName'] === undefined && spec['nodeName'] !== undefined;
+  const before = isBinding ? { ...unbound, nodeName: spec['nodeName'] } : unbound;
   if (equalJson(frozenPart(spec), frozenPart(before))) return [];
   const changed = Object.keys({ ...spec, ...before }).filter(
     (member) => !equalJson(frozenPart(spec)[member], frozenPart(before)[member]),
