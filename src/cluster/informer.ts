@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { performance } from 'node:perf_hooks';
 import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
 import type { Logger } from '../log/logger.ts';
@@ -66,6 +67,8 @@ export class Informer<T extends KubeObject, P> {
 
   /** Mirrors until the signal is aborted; never rejects: failures are logged and tried again with back-off. */
   async run(signal: AbortSignal): Promise<void> {
+    // One signal ends many informers and their requests: that many listeners are no leak.
+    setMaxListeners(0, signal);
     while (!signal.aborted) {
       try {
         this.#resourceVersion ??= await this.#relist(signal);

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
 import type { Logger } from '../log/logger.ts';
 import { Backoff, sleep } from '../timing/backoff.ts';
@@ -56,6 +57,8 @@ export class WorkQueue {
 
   /** Works until the signal is aborted, then waits for the work under way; never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    // Every idle worker listens for the end.
+    setMaxListeners(0, signal);
     const workers = Array.from({ length: this.#options.concurrency ?? 1 }, () => this.#work(signal));
     await Promise.all(workers);
     for (const timer of this.#timers.values()) timer.abort();
