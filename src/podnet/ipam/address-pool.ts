@@ -93,11 +93,13 @@ export class AddressPool {
     return held.map(({ ip }) => ip);
   }
 
-  /** What the owner holds, in the order of the pod CIDRs. */
+  /** What the owner holds by the folder's own word, in the order of the pod CIDRs. Throws IPAM_IO. */
   find(owner: Owner): AssignedAddress[] {
     const held = this.#byOwner.get(ownerKey(owner)) ?? [];
     return this.#ranges.flatMap((range) =>
-      held.filter(({ ip }) => range.contains(ip)).map(({ ip }) => assigned(range, ip)),
+      held
+        .filter(({ ip }) => range.contains(ip) && this.#isOnDisk(ip, owner))
+        .map(({ ip }) => assigned(range, ip)),
     );
   }
 
@@ -166,6 +168,11 @@ export class AddressPool {
     this.#byIp.set(reservation.ip.toString(), reservation);
     const key = ownerKey(reservation);
     this.#byOwner.set(key, [...(this.#byOwner.get(key) ?? []), reservation]);
+  }
+
+  #isOnDisk(ip: Ip, owner: Owner): boolean {
+    const onDisk = this.#folder.ownerOf(ip);
+    return onDisk !== undefined && ownerKey(onDisk) === ownerKey(owner);
   }
 
   #rangeOf(ip: Ip): AddressRange | undefined {

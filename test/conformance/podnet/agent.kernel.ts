@@ -1,20 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { NODES } from '../../../src/cluster/resource-type.ts';
-import { run } from '../../../src/kernel/exec/run.ts';
-import { Netns, netnsPath } from '../../../src/kernel/netns/netns.ts';
 import { SmallCluster } from './small-cluster.ts';
 
 const ECHO = 'icmp[icmptype] == icmp-echo';
 const P = 'flannel.alpha.coreos.com/';
-
-async function inPod(pod: string, command: string, ...args: string[]): Promise<string> {
-  const netns = Netns.open(netnsPath(pod));
-  try {
-    return (await run(command, args, { netns: netns.fd })).stdout;
-  } finally {
-    netns.close();
-  }
-}
 
 describe.each([
   { backend: { Type: 'vxlan' }, mtu: 1450, device: 'flannel.1' },
@@ -57,30 +46,30 @@ describe.each([
 
   test('pods of two nodes reach each other, and see the real source address', async () => {
     expect([ipA, ipB]).toEqual(['10.244.1.2', '10.244.2.2']);
-    const capture = inPod(b, 'timeout', '5', 'tcpdump', '-n', '-c1', '-i', 'eth0', ECHO);
-    const ping = inPod(a, 'ping', '-i', '0.2', '-c', '10', ipB);
+    const capture = cluster.inside(b, 'timeout', '5', 'tcpdump', '-n', '-c1', '-i', 'eth0', ECHO);
+    const ping = cluster.inside(a, 'ping', '-i', '0.2', '-c', '10', ipB);
     expect(await capture).toContain(`${ipA} > ${ipB}`);
     expect(await ping).toContain(' 0% packet loss');
   });
 
   test('a packet of the whole MTU passes undivided, a larger one is refused at home', async () => {
-    await inPod(a, 'ping', '-c1', '-W2', '-M', 'do', '-s', String(mtu - 28), ipB);
-    await expect(inPod(a, 'ping', '-c1', '-W1', '-M', 'do', '-s', String(mtu - 27), ipB)).rejects.toThrow(
-      /message too long|Message too long/,
-    );
+    await cluster.inside(a, 'ping', '-c1', '-W2', '-M', 'do', '-s', String(mtu - 28), ipB);
+    await expect(
+      cluster.inside(a, 'ping', '-c1', '-W1', '-M', 'do', '-s', String(mtu - 27), ipB),
+    ).rejects.toThrow(/message too long|Message too long/);
   });
 
   test('a pod reaches the world as its node', async () => {
     const fabric = cluster.podName('fabric');
-    const capture = inPod(fabric, 'timeout', '5', 'tcpdump', '-n', '-c1', '-i', 'underlay', ECHO);
-    const ping = inPod(a, 'ping', '-i', '0.2', '-c', '10', '172.30.0.254');
+    const capture = cluster.inside(fabric, 'timeout', '5', 'tcpdump', '-n', '-c1', '-i', 'underlay', ECHO);
+    const ping = cluster.inside(a, 'ping', '-i', '0.2', '-c', '10', '172.30.0.254');
     expect(await capture).toContain('172.30.0.1 > 172.30.0.254');
     expect(await ping).toContain(' 0% packet loss');
   });
 
   test('an agent killed and started again costs not one packet', async () => {
     const node = cluster.node(1);
-    const ping = inPod(a, 'ping', '-i', '0.02', '-c', '100', '-W', '1', ipB);
+    const ping = cluster.inside(a, 'ping', '-i', '0.02', '-c', '100', '-W', '1', ipB);
     await node.stopAgent('SIGKILL');
     const before = node.kernel.link(device)?.index;
     node.startAgent();
@@ -92,7 +81,7 @@ describe.each([
   test('SIGTERM ends the agent with 0 and leaves the network', async () => {
     const node = cluster.node(1);
     expect(await node.stopAgent('SIGTERM')).toBe(0);
-    await inPod(a, 'ping', '-c1', '-W2', ipB);
+    await cluster.inside(a, 'ping', '-c1', '-W2', ipB);
     node.startAgent();
     await node.ready();
   });
@@ -108,7 +97,7 @@ describe.each([
       timeout: 5000,
       interval: 50,
     });
-    await inPod(c, 'ping', '-c1', '-W2', ipB);
+    await cluster.inside(c, 'ping', '-c1', '-W2', ipB);
     expect(await node.http('/readyz?verbose')).toMatch(/\[-\]nodes failed/);
     expect((await node.plugin('DEL', c)).exitCode).toBe(0);
     await cluster.startApi();

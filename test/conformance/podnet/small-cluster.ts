@@ -228,6 +228,16 @@ export class SmallCluster {
     this.#namespaces.push(name);
   }
 
+  /** Runs a program in a pod's (or any named) namespace; returns what it printed. */
+  async inside(namespace: string, command: string, ...args: string[]): Promise<string> {
+    const netns = Netns.named(namespace);
+    try {
+      return (await run(command, args, { netns: netns.fd })).stdout;
+    } finally {
+      netns.close();
+    }
+  }
+
   podName(name: string): string {
     return `${this.#prefix}-${name}`;
   }
