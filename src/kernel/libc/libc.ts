@@ -11,6 +11,7 @@ export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
@@ -48,6 +49,7 @@ const SIGNATURES = {
   setsockopt: 'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
   getsockname: 'int getsockname(int fd, void *address, void *length)',
   socketpair: 'int socketpair(int domain, int type, int protocol, void *pair)',
+  pipe2: 'int pipe2(void *pair, int flags)',
   close: 'int close(int fd)',
   dup2: 'int dup2(int from, int to)',
   setns: 'int setns(int fd, int type)',
@@ -159,6 +161,13 @@ export function getsockname(fd: number): Buffer {
 export function socketpair(domain: number, type: number): [number, number] {
   const pair = Buffer.alloc(8);
   call('socketpair', 'socketpair', domain, type | SOCK_CLOEXEC, 0, pair);
+  return [pair.readInt32LE(0), pair.readInt32LE(4)];
+}
+
+/** A pipe, close-on-exec: the end to read from, the end to write to. */
+export function pipe(): [read: number, write: number] {
+  const pair = Buffer.alloc(8);
+  call('pipe2', 'pipe', pair, O_CLOEXEC);
   return [pair.readInt32LE(0), pair.readInt32LE(4)];
 }
 

@@ -1,7 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { Socket } from 'node:net';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { close, pipe } from '../../kernel/libc/libc.ts';
 import type { LabNode } from '../node/lab-node.ts';
 import { scriptPath } from '../node/scripts.ts';
 import { tool } from '../node/tool.ts';
@@ -12,6 +14,7 @@ import {
   type ProcessIdentity,
 } from '../state/process-identity.ts';
 import type { ContainerLog } from './container-log.ts';
+import type { LogStream } from './log-format.ts';
 import type { Sandbox } from './sandbox.ts';
 
 export interface BindMount {
@@ -81,13 +84,14 @@ export class ContainerProcess {
     for (const part of ['upper', 'work', 'root']) {
       mkdirSync(node.path(`${folder}/${part}`), { recursive: true });
     }
+    const [stdout, stderr] = [outputPipe(run.log, 'stdout'), outputPipe(run.log, 'stderr')];
     const child = spawn(tool('nsenter'), [...sandbox.enterArguments, '--', ...unshared(folder, run)], {
-      stdio: [run.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe', 'pipe'],
+      stdio: [run.stdin ? 'pipe' : 'ignore', stdout, stderr, 'pipe'],
       env: { PATH: process.env['PATH'] },
     });
+    close(stdout);
+    close(stderr);
     const exited = exitOf(child);
-    if (child.stdout !== null) run.log.capture(child.stdout, 'stdout');
-    if (child.stderr !== null) run.log.capture(child.stderr, 'stderr');
     await started(child, run);
     const holder = childrenOf(child.pid ?? 0)[0];
     const init = holder === undefined ? undefined : identifyProcess(childrenOf(holder)[0] ?? 0);
@@ -124,6 +128,16 @@ export class ContainerProcess {
       ...withEnvironment(this.#run, options.tty === true ? new Map([['TERM', 'xterm']]) : new Map(), command),
     ];
   }
+}
+
+/**
+ * A pipe whose other end goes to the log. Those that Node.js makes for children are sockets, and a socket cannot be
+ * opened again as /dev/stdout, as many images do with their log files.
+ */
+function outputPipe(log: ContainerLog, name: LogStream): number {
+  const [from, to] = pipe();
+  log.capture(new Socket({ fd: from, readable: true, writable: false }), name);
+  return to;
 }
 
 /** Inside of the node. */
