@@ -56,6 +56,15 @@ beforeAll(async () => {
 
 afterAll(async () => cluster.stop());
 
+async function checked(spoil: (name: string) => void): Promise<{ exitCode: number; words: string }> {
+  const name = newPod();
+  const prevResult = await add(name);
+  expect(await node.plugin('CHECK', name, { prevResult })).toEqual({ exitCode: 0, json: undefined });
+  spoil(name);
+  const { exitCode, json } = await node.plugin('CHECK', name, { prevResult });
+  return { exitCode, words: `${String(json?.['code'])} ${String(json?.['msg'])}` };
+}
+
 describe('installation', () => {
   test('the conflist names the plugin, which is executable; the socket is for root alone', () => {
     expect(JSON.parse(node.file('net.d', '10-flatnet.conflist'))).toEqual({
@@ -193,15 +202,6 @@ describe('DEL', () => {
 });
 
 describe('CHECK', () => {
-  async function checked(spoil: (name: string) => void): Promise<{ exitCode: number; words: string }> {
-    const name = newPod();
-    const prevResult = await add(name);
-    expect(await node.plugin('CHECK', name, { prevResult })).toEqual({ exitCode: 0, json: undefined });
-    spoil(name);
-    const { exitCode, json } = await node.plugin('CHECK', name, { prevResult });
-    return { exitCode, words: `${String(json?.['code'])} ${String(json?.['msg'])}` };
-  }
-
   test('finds a missing address', async () => {
     const spoiled = checked((name) =>
       pod(name, (kernel) => {
