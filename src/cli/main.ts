@@ -18,8 +18,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   },
 };
 
+const USAGE = 2;
+
 async function main(): Promise<void> {
-  const { Command } = await import('commander');
+  const { Command, CommanderError } = await import('commander');
   const program = new Command('flatnet')
     .description('The network of a Kubernetes cluster: pod network, CNI plugin, service proxy, cluster DNS.')
     .enablePositionalOptions();
@@ -28,7 +30,19 @@ async function main(): Promise<void> {
     if (name === wanted) program.addCommand((await load()).command());
     else program.command(name).summary(summary).description(summary);
   }
-  await program.parseAsync();
+  throwInsteadOfExit(program);
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    // commander has printed its message; asking for help is no mistake.
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? 0 : USAGE;
+  }
+}
+
+function throwInsteadOfExit(command: Command): void {
+  command.exitOverride();
+  command.commands.forEach(throwInsteadOfExit);
 }
 
 main().catch((error: unknown) => {

@@ -203,7 +203,7 @@ describe('what is in the kernel', () => {
     cluster.set(NODE_PORT, ['b', 'remote']);
     const next = new NftablesBackend(nft, conntrack, OPTIONS);
     await next.prepare();
-    expect(next.rebuild(cluster.model.allPorts()).changes).toEqual([]);
+    expect(next.rebuild(cluster.model.drainAll()).changes).toEqual([]);
   });
 
   test('what others deleted is noticed and put back', async () => {
@@ -212,7 +212,7 @@ describe('what is in the kernel', () => {
     await run('nft', ['flush', 'map', 'ip', 'flatnet-proxy', 'endpoints'], { netns: node.netns.fd });
     expect(backend.foreignChange).toBe(true);
     expect(await seen(podA, '10.96.0.80', 80)).toBe('ECONNREFUSED');
-    backend.rebuild(cluster.model.allPorts());
+    backend.rebuild(cluster.model.drainAll());
     expect(await seen(podA, '10.96.0.80', 80)).toMatch(/^pod-/);
   });
 
