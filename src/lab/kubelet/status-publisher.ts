@@ -47,7 +47,7 @@ export class StatusPublisher {
         await this.#client.patch(
           PODS,
           this.#ref,
-          { type: 'strategic', body: { status } },
+          { type: 'strategic', body: { status: explicit(status) } },
           { subresource: 'status' },
         );
         this.#published = text;
@@ -58,4 +58,14 @@ export class StatusPublisher {
       }
     }
   }
+}
+
+/** Conditions are merged by type: what is no longer said has to be taken back. */
+function explicit(status: PodStatus): object {
+  const conditions = (status.conditions ?? []).map((condition) => ({
+    reason: null,
+    message: null,
+    ...condition,
+  }));
+  return { ...status, conditions };
 }
