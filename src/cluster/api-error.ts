@@ -14,7 +14,7 @@ export class ApiError extends FlatnetError {
     super(`${doing}: ${body.message ?? `HTTP ${status}`}`, {
       code: `HTTP_${status}`,
       retryable: status === 429 || status >= 500,
-      ...hintFor(status),
+      ...hintFor(status, body.message ?? ''),
     });
     this.status = status;
     this.reason = body.reason ?? '';
@@ -29,15 +29,13 @@ export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof ApiError && error.status === status;
 }
 
-function hintFor(status: number): { hint?: string } {
-  switch (status) {
-    case 401:
-      return { hint: 'the API server does not accept the credentials; look at the kubeconfig or its token' };
-    case 403:
-      return {
-        hint: 'the credentials are valid but lack a role that allows this; look at the RBAC bindings',
-      };
-    default:
-      return {};
+function hintFor(status: number, message: string): { hint?: string } {
+  if (status === 401) {
+    return { hint: 'the API server does not accept the credentials; look at the kubeconfig or its token' };
   }
+  // RBAC's words; admission plugins refuse with 403, too.
+  if (status === 403 && /cannot \w+ resource/.test(message)) {
+    return { hint: 'the credentials are valid but lack a role that allows this; look at the RBAC bindings' };
+  }
+  return {};
 }

@@ -117,10 +117,10 @@ export class WorkQueue {
     this.#backoffs.set(key, backoff);
     const delayMs = backoff.next();
     const code = error instanceof FlatnetError ? error.code : undefined;
-    this.#options.logger?.warn(
-      { queue: this.#options.name, key, code, error: describeError(error), retryInMs: delayMs },
-      'will be tried again',
-    );
+    const fields = { queue: this.#options.name, key, code, error: describeError(error), retryInMs: delayMs };
+    // Somebody else was faster: part of everyday life where several write one object.
+    const level = code === 'HTTP_409' ? 'debug' : 'warn';
+    this.#options.logger?.[level](fields, 'will be tried again');
     this.addAfter(key, delayMs);
   }
 }

@@ -3,8 +3,9 @@ import type { Lease } from 'kubernetes-types/coordination/v1.js';
 import type { Endpoints, Namespace, Node, Pod, Service } from 'kubernetes-types/core/v1.js';
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import type { ApiClient } from '../../cluster/api-client.ts';
+import { hasStatus } from '../../cluster/api-error.ts';
 import { EventRecorder } from '../../cluster/event-recorder.ts';
-import type { KubeObject } from '../../cluster/kube-object.ts';
+import { type KubeObject, parseKey } from '../../cluster/kube-object.ts';
 import {
   DAEMON_SETS,
   DEPLOYMENTS,
@@ -99,6 +100,17 @@ function indexPod(pod: Pod): string[] {
   ];
 }
 
+/** Nothing new may be made in a namespace that is being deleted: that is the end of the work there, no failure. */
+async function unlessEnding(views: Views, key: string, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    const { namespace = '' } = parseKey(key);
+    const isEnding = views.namespaces.get(namespace)?.metadata?.deletionTimestamp !== undefined;
+    if (!isEnding || !hasStatus(error, 403)) throw error;
+  }
+}
+
 /** A context whose informers and queues wait for `run`, so that every controller has subscribed before. */
 export function makeContext(
   client: ApiClient,
@@ -116,7 +128,13 @@ export function makeContext(
     follow: (informer) => followed.push(informer),
     recorder: (component) => new EventRecorder(client, { component, signal, logger }),
     queue: (name, process, concurrency = 1) => {
-      const queue = new WorkQueue({ name, process, concurrency, logger, maxBackoffMs: 10_000 });
+      const queue = new WorkQueue({
+        name,
+        process: async (key) => unlessEnding(views, key, process(key)),
+        concurrency,
+        logger,
+        maxBackoffMs: 10_000,
+      });
       queues.push(queue);
       return queue;
     },

@@ -17,7 +17,8 @@ export async function emptyNamespace(
   const namespace = views.namespaces.get(name);
   if (namespace?.metadata?.deletionTimestamp === undefined) return;
   const content = graph.contentOf(name);
-  for (const object of content) {
+  // What owns others first: otherwise its controller would make up for what is deleted.
+  for (const object of content.toSorted((a, b) => a.owners.length - b.owners.length)) {
     if (!object.isDeleting) await remove(context, object.type, object.ref);
   }
   if (content.length > 0) return;
