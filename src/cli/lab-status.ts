@@ -63,9 +63,13 @@ function render(status: LabStatus): string {
   const rows = [
     ['NODE', 'STATUS', 'ADDRESSES', 'POD-CIDR', 'PID', 'AGENT-PID', 'AGENT-RESTARTS'],
     ...status.nodes.map((node) => [
-      ...[node.name, node.ready ? 'Ready' : 'NotReady', node.addresses.join(',')],
-      ...[node.podCidrs.join(','), String(node.pid)],
-      ...[String(node.agent?.pid ?? '-'), String(node.agent?.restarts ?? '-')],
+      node.name,
+      node.ready ? 'Ready' : 'NotReady',
+      node.addresses.join(','),
+      node.podCidrs.join(','),
+      String(node.pid),
+      String(node.agent?.pid ?? '-'),
+      String(node.agent?.restarts ?? '-'),
     ]),
   ];
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));

@@ -12,7 +12,6 @@ export interface KubeconfigFacts {
 
 /** Text of a kubeconfig that holds everything, so that it can be moved and mounted. */
 export function kubeconfigText(facts: KubeconfigFacts): string {
-  const base64 = (pem: string): string => Buffer.from(pem).toString('base64');
   const { name } = facts;
   return stringify(
     {
@@ -38,4 +37,8 @@ export function kubeconfigText(facts: KubeconfigFacts): string {
     },
     { lineWidth: 0 },
   );
+}
+
+function base64(pem: string): string {
+  return Buffer.from(pem).toString('base64');
 }

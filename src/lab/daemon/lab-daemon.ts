@@ -193,8 +193,6 @@ export class LabDaemon {
 
   #setNode(node: NodeRecord): void {
     const others = this.#record.nodes.filter(({ name }) => name !== node.name);
-    const byNumber = (a: NodeRecord, b: NodeRecord): number =>
-      a.name.localeCompare(b.name, undefined, { numeric: true });
     this.#update({ nodes: [...others, node].sort(byNumber) });
   }
 
@@ -214,4 +212,8 @@ function hiddenFolders(flatnet: readonly string[]): string[] {
   return ['/tmp', '/run', '/root', '/home', stateDirectory()].filter(
     (folder) => !flatnet.some((path) => path.startsWith(`${folder}/`)),
   );
+}
+
+function byNumber(a: NodeRecord, b: NodeRecord): number {
+  return a.name.localeCompare(b.name, undefined, { numeric: true });
 }

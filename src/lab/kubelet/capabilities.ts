@@ -33,13 +33,15 @@ export function privilegeCommand(
 
 /** Names as setpriv wants them; only names that look like capabilities reach its command line. */
 function keptCapabilities(context: SecurityContext | undefined): string[] | 'all' {
-  const names = (list: readonly string[] | undefined): string[] =>
-    (list ?? [])
-      .map((name) => name.toLowerCase().replace(/^cap_/, ''))
-      .filter((name) => /^[a-z_]+$/.test(name));
   const add = names(context?.capabilities?.add);
   const drop = new Set(names(context?.capabilities?.drop));
   if (add.includes('all')) return 'all';
   const kept = drop.has('all') ? [] : DEFAULT_CAPABILITIES.filter((name) => !drop.has(name));
   return [...new Set([...kept, ...add])];
+}
+
+function names(list: readonly string[] | undefined): string[] {
+  return (list ?? [])
+    .map((name) => name.toLowerCase().replace(/^cap_/, ''))
+    .filter((name) => /^[a-z_]+$/.test(name));
 }

@@ -123,8 +123,15 @@ export class ContainerProcess {
     return [
       tool('nsenter'),
       ...['net', 'uts', 'ipc', 'pid'].map((kind) => `--${kind}=${namespaces}/${kind}`),
-      ...[`--mount=${namespaces}/mnt`, '--', ...terminal, tool('busybox'), 'sh', '-c'],
-      ...['cd "$1" && shift && exec "$@"', 'exec', this.#run.workingDir],
+      `--mount=${namespaces}/mnt`,
+      '--',
+      ...terminal,
+      tool('busybox'),
+      'sh',
+      '-c',
+      'cd "$1" && shift && exec "$@"',
+      'exec',
+      this.#run.workingDir,
       ...withEnvironment(this.#run, options.tty === true ? new Map([['TERM', 'xterm']]) : new Map(), command),
     ];
   }
@@ -147,10 +154,24 @@ export function containerFolder(id: string): string {
 
 function unshared(folder: string, run: ContainerRun): string[] {
   return [
-    ...[tool('unshare'), '--pid', '--mount', '--fork', '--kill-child', '--propagation', 'private', '--'],
-    ...[tool('busybox'), 'sh', scriptPath('container'), folder, run.lower],
-    ...[run.readOnlyRoot ? '1' : '0', run.privileged ? '1' : '0', run.workingDir],
-    ...[run.command[0] ?? '', run.env.get('PATH') ?? ''],
+    tool('unshare'),
+    '--pid',
+    '--mount',
+    '--fork',
+    '--kill-child',
+    '--propagation',
+    'private',
+    '--',
+    tool('busybox'),
+    'sh',
+    scriptPath('container'),
+    folder,
+    run.lower,
+    run.readOnlyRoot ? '1' : '0',
+    run.privileged ? '1' : '0',
+    run.workingDir,
+    run.command[0] ?? '',
+    run.env.get('PATH') ?? '',
     ...run.mounts.flatMap(({ source, destination, readOnly }) => [
       source,
       destination,

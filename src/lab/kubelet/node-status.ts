@@ -70,12 +70,6 @@ function conditions(facts: NodeFacts, old: readonly NodeCondition[], now: string
     networkProblem === undefined
       ? { status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' }
       : { status: 'False', reason: 'KubeletNotReady', message: networkProblem };
-  const fine = (type: string, what: string): NodeCondition => ({
-    type,
-    status: 'False',
-    reason: `KubeletHas${what.replaceAll(' ', '')}`,
-    message: `kubelet has ${what.toLowerCase()} available`,
-  });
   return [
     fine('MemoryPressure', 'Sufficient Memory'),
     fine('DiskPressure', 'No Disk Pressure'),
@@ -95,4 +89,13 @@ function conditions(facts: NodeFacts, old: readonly NodeCondition[], now: string
 /** The machine's architecture in Go's words. */
 function goArchitecture(): string {
   return process.arch === 'x64' ? 'amd64' : process.arch;
+}
+
+function fine(type: string, what: string): NodeCondition {
+  return {
+    type,
+    status: 'False',
+    reason: `KubeletHas${what.replaceAll(' ', '')}`,
+    message: `kubelet has ${what.toLowerCase()} available`,
+  };
 }

@@ -157,7 +157,6 @@ function keepTransition(next: PodCondition, old: readonly PodCondition[], now: s
 /** Quality of service: Guaranteed where all limits are set and equal the requests, BestEffort where none is. */
 function qosClass(containers: readonly Container[]): string {
   const resources = containers.map((container) => container.resources ?? {});
-  const isEmpty = (map: object | undefined): boolean => Object.keys(map ?? {}).length === 0;
   if (resources.every(({ limits, requests }) => isEmpty(limits) && isEmpty(requests))) return 'BestEffort';
   const guaranteed = resources.every(({ limits, requests }) =>
     ['cpu', 'memory'].every(
@@ -165,4 +164,8 @@ function qosClass(containers: readonly Container[]): string {
     ),
   );
   return guaranteed ? 'Guaranteed' : 'Burstable';
+}
+
+function isEmpty(map: object | undefined): boolean {
+  return Object.keys(map ?? {}).length === 0;
 }

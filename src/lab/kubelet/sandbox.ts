@@ -30,9 +30,16 @@ export class Sandbox {
     for (const file of sandbox.#files) writeFileSync(node.path(file), '');
     const args = [
       ...node.enterArguments,
-      ...['--', tool('unshare'), `--net=${sandbox.netnsPath}`],
-      ...[`--uts=${sandbox.#utsPath}`, `--ipc=${sandbox.#ipcPath}`, '--'],
-      ...[tool('busybox'), 'sh', scriptPath('sandbox'), options.hostname],
+      '--',
+      tool('unshare'),
+      `--net=${sandbox.netnsPath}`,
+      `--uts=${sandbox.#utsPath}`,
+      `--ipc=${sandbox.#ipcPath}`,
+      '--',
+      tool('busybox'),
+      'sh',
+      scriptPath('sandbox'),
+      options.hostname,
     ];
     await run(tool('nsenter'), args, options.signal === undefined ? {} : { signal: options.signal });
     return sandbox;
@@ -60,9 +67,11 @@ export class Sandbox {
     if (this.#hostNetwork) return this.#node.enterArguments;
     const namespaces = `/proc/${this.#node.init.pid}/ns`;
     return [
-      ...[`--net=${this.#node.path(this.netnsPath)}`, `--uts=${this.#node.path(this.#utsPath)}`],
+      `--net=${this.#node.path(this.netnsPath)}`,
+      `--uts=${this.#node.path(this.#utsPath)}`,
       `--ipc=${this.#node.path(this.#ipcPath)}`,
-      ...[`--mount=${namespaces}/mnt`, `--pid=${namespaces}/pid`],
+      `--mount=${namespaces}/mnt`,
+      `--pid=${namespaces}/pid`,
     ];
   }
 
@@ -70,7 +79,11 @@ export class Sandbox {
     if (this.#hostNetwork || !this.#files.some((file) => existsSync(this.#node.path(file)))) return;
     await run(tool('nsenter'), [
       ...this.#node.enterArguments,
-      ...['--', tool('busybox'), 'sh', scriptPath('sandbox-remove'), ...this.#files],
+      '--',
+      tool('busybox'),
+      'sh',
+      scriptPath('sandbox-remove'),
+      ...this.#files,
     ]);
   }
 }

@@ -50,12 +50,16 @@ async function checkNamespaces(): Promise<void> {
 }
 
 async function checkOverlay(): Promise<void> {
-  const known = (): boolean => /\boverlay$/m.test(readFileSync('/proc/filesystems', 'utf8'));
-  if (known()) return;
+  if (hasOverlay()) return;
   await run('modprobe', ['overlay']).catch(() => undefined);
-  if (!known()) throw lacks('this kernel has no overlayfs (CONFIG_OVERLAY_FS)', 'load it: modprobe overlay');
+  if (!hasOverlay())
+    throw lacks('this kernel has no overlayfs (CONFIG_OVERLAY_FS)', 'load it: modprobe overlay');
 }
 
 function lacks(what: string, hint: string): FlatnetError {
   return new FlatnetError(what, { code: 'KERNEL_LACKS', hint });
+}
+
+function hasOverlay(): boolean {
+  return /\boverlay$/m.test(readFileSync('/proc/filesystems', 'utf8'));
 }

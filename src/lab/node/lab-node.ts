@@ -54,9 +54,22 @@ export class LabNode {
     seed(options);
     const netns = Netns.named(options.netns);
     const args = [
-      ...['--mount', '--uts', '--pid', '--ipc', '--fork', '--kill-child', '--propagation', 'private', '--'],
-      ...[tool('busybox'), 'sh', scriptPath('node', options.images)],
-      ...[options.folder, options.images, options.stateDirectory, options.name],
+      '--mount',
+      '--uts',
+      '--pid',
+      '--ipc',
+      '--fork',
+      '--kill-child',
+      '--propagation',
+      'private',
+      '--',
+      tool('busybox'),
+      'sh',
+      scriptPath('node', options.images),
+      options.folder,
+      options.images,
+      options.stateDirectory,
+      options.name,
       ...carriedMounts(readFileSync('/proc/self/mountinfo', 'utf8'), options.needs),
     ];
     const holder = withNetns(netns.fd, () =>
@@ -85,8 +98,10 @@ export class LabNode {
     const namespaces = `/proc/${this.init.pid}/ns`;
     return [
       `--net=${namespaces}/net`,
-      ...[`--mount=${namespaces}/mnt`, `--uts=${namespaces}/uts`],
-      ...[`--ipc=${namespaces}/ipc`, `--pid=${namespaces}/pid`],
+      `--mount=${namespaces}/mnt`,
+      `--uts=${namespaces}/uts`,
+      `--ipc=${namespaces}/ipc`,
+      `--pid=${namespaces}/pid`,
     ];
   }
 
