@@ -6,6 +6,7 @@ import { ServiceAllocator } from './admission/service-allocator.ts';
 import { bootstrap } from './bootstrap.ts';
 import type { ApiServerOptions } from './api-server.ts';
 import type { ServiceAccountTokens } from './auth/service-account-tokens.ts';
+import { CustomKinds } from './crd/custom-kinds.ts';
 import { ApiDiscovery } from './discovery/api-discovery.ts';
 import { ApiRouter } from './http/api-router.ts';
 import { makeBuiltInKinds } from './kinds/built-in-kinds.ts';
@@ -44,7 +45,7 @@ export function assembleApi(parts: Parts): Api {
   const revisions = new RevisionCounter();
   const registry = new ResourceRegistry();
   for (const definition of makeBuiltInKinds(revisions)) registry.add(definition);
-  const writer = new ObjectWriter(admissionOf(registry, ranges, parts.options));
+  const writer = new ObjectWriter(admissionOf(registry, revisions, ranges, parts.options));
   const kubelets = new KubeletProxy({
     pods: core(registry, 'pods').store,
     nodes: core(registry, 'nodes').store,
@@ -80,18 +81,25 @@ const NODE_PORTS = [30_000, 32_767] as const;
 
 function admissionOf(
   registry: ResourceRegistry,
+  revisions: RevisionCounter,
   ranges: readonly Cidr[],
   options: ApiServerOptions,
 ): AdmissionChain {
+  const definitions = builtIn(registry, 'apiextensions.k8s.io', 'customresourcedefinitions');
   return new AdmissionChain([
     new NamespaceLifecycle(core(registry, 'namespaces').store),
     serviceAccountAdmission,
+    new CustomKinds(registry, revisions, definitions.store),
     new ServiceAllocator(ranges, options.nodePorts ?? NODE_PORTS),
   ]);
 }
 
 function core(registry: ResourceRegistry, resource: string): ResourceDefinition {
-  const found = registry.find('', 'v1', resource);
+  return builtIn(registry, '', resource);
+}
+
+function builtIn(registry: ResourceRegistry, group: string, resource: string): ResourceDefinition {
+  const found = registry.find(group, 'v1', resource);
   if (found === undefined) throw new Error(`no built-in resource ${resource}`);
   return found;
 }

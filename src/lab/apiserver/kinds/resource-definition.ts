@@ -31,6 +31,16 @@ export interface ScalePaths {
   readonly selector: readonly string[] | undefined;
 }
 
+/** The schema of a custom resource as its definition has it. */
+export interface CustomSchema {
+  /** For OpenAPI documents and `kubectl explain`. */
+  readonly openApi: JsonObject;
+  /** Another text whenever the schema is another one. */
+  readonly revision: string;
+  /** Drops members that the schema does not know; returns their paths. */
+  readonly prune: (object: KubeObject) => string[];
+}
+
 /** One kind in one served version. Versions of one kind share store and strategy. */
 export interface ResourceDefinition {
   readonly group: string;
@@ -55,9 +65,8 @@ export interface ResourceDefinition {
   };
   readonly schema: () => TypeSchema | undefined;
   readonly columns: TableColumns;
-  /** Of custom resources: their OpenAPI schema as it was written, and what changes when it does. */
-  readonly openApiSchema?: () => JsonObject;
-  readonly schemaRevision?: string;
+  /** Only custom resources have it. */
+  readonly custom?: CustomSchema;
 }
 
 export function apiVersionOf(definition: Pick<ResourceDefinition, 'group' | 'version'>): string {

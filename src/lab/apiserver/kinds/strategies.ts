@@ -1,3 +1,4 @@
+import { definitionStrategy } from '../crd/definition-strategy.ts';
 import { validateEndpoints, validateEndpointSlice } from '../validation/endpoints.ts';
 import { validateIngress, validateNetworkPolicy } from '../validation/networking.ts';
 import { validateNode, validateSecret, validateConfigMap, validateLease } from '../validation/objects.ts';
@@ -100,6 +101,7 @@ export const storedStrategies: Readonly<Record<string, Strategy>> = {
     validate: validateNetworkPolicy,
     countsGenerations: true,
   },
+  CustomResourceDefinition: definitionStrategy,
   RoleBinding: { setDefaults: defaults.setRoleBindingDefaults },
   ClusterRoleBinding: { setDefaults: defaults.setRoleBindingDefaults },
 };

@@ -27,7 +27,7 @@ export class OpenApi {
 
   /** The names of what is served stand for the document, which is made only when it is asked for. */
   #hash(path: string): string {
-    const kinds = this.#in(path).map((one) => `${one.kind} ${one.schemaRevision ?? ''}`);
+    const kinds = this.#in(path).map((one) => `${one.kind} ${one.custom?.revision ?? ''}`);
     return createHash('sha256')
       .update(`${SERVER_VERSION.gitVersion} ${kinds.join(',')}`)
       .digest('hex')
@@ -71,7 +71,7 @@ function componentOf(definition: ResourceDefinition, writer: SchemaWriter): stri
   if (schema?.name !== undefined) return writer.add(schema, gvk);
   const name = [...group.split('.').reverse(), version, kind].filter((part) => part !== '').join('.');
   writer.components[name] = {
-    ...(definition.openApiSchema?.() ?? { type: 'object' }),
+    ...(definition.custom?.openApi ?? { type: 'object' }),
     'x-kubernetes-group-version-kind': [gvk],
   };
   return name;

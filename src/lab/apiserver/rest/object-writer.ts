@@ -7,6 +7,7 @@ import { alreadyExists, badRequest, type Cause, conflict, invalid } from '../jso
 import type { ResourceDefinition } from '../kinds/resource-definition.ts';
 import { parseStored, storageKey, type StoredObject, toStored } from '../store/stored-object.ts';
 import { validateMetadata, validateMetadataUpdate } from '../validation/metadata.ts';
+import { trackUpdate } from '../patch/managed-fields.ts';
 import { getStored } from './object-reader.ts';
 
 const NAME_SUFFIX_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
@@ -48,13 +49,15 @@ export class ObjectWriter {
 
   /**
    * Changes an existing object. `next` gets a copy of the present state to change or replace; with a
-   * subresource only that part of the result is taken.
+   * subresource only that part of the result is taken. `fieldManager` owns what changes, unless the change itself
+   * has said who owns what (server-side apply).
    */
   update(
     target: WriteTarget,
     name: string,
     next: (current: KubeObject) => KubeObject,
     subresource?: string,
+    fieldManager?: string,
   ): StoredObject {
     const { definition, namespace } = target;
     const { strategy } = definition;
@@ -69,6 +72,10 @@ export class ObjectWriter {
     if (strategy.countsGenerations === true) countGeneration(object, old);
     const change = this.#change('update', target, name, object, old, subresource);
     this.#admission.admit(change);
+    if (fieldManager !== undefined) {
+      const { storageApiVersion: apiVersion, schema } = definition;
+      trackUpdate(object, old, { manager: fieldManager, apiVersion, subresource, schema: schema() });
+    }
     if (equalJson(object, old)) return stored;
     this.#validate(definition, object, old);
     if (finalized(object)) {

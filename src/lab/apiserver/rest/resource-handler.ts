@@ -16,7 +16,7 @@ import type { ObjectWriter, WriteTarget } from './object-writer.ts';
 import { Renderer } from './renderer.ts';
 import type { ResourcePath } from './request-info.ts';
 import { serveWatch } from './watch-stream.ts';
-import { parseDeleteOptions, parseWriteOptions, type WriteOptions } from './write-options.ts';
+import { parseDeleteOptions, parseWriteOptions } from './write-options.ts';
 
 /** The verbs on a kind and on one object of it. */
 export class ResourceHandler {
@@ -114,12 +114,7 @@ export class ResourceHandler {
       this.#respond(call, definition, this.#writer.create(target, wanted), 201);
       return;
     }
-    const stored = this.#writer.update(
-      target,
-      name,
-      (current) => trackOwners(current, wanted, options),
-      subresource,
-    );
+    const stored = this.#writer.update(target, name, () => wanted, subresource, options.fieldManager);
     this.#respond(call, definition, stored, 200);
   }
 
@@ -193,11 +188,6 @@ function targetOf(
 
 export function toStorage(definition: ResourceDefinition, object: KubeObject): KubeObject {
   return definition.conversion?.toStorage(object) ?? object;
-}
-
-/** A replacement with what the client does not know put back; owners of fields are told by patch/. */
-function trackOwners(_current: KubeObject, wanted: KubeObject, _options: WriteOptions): KubeObject {
-  return wanted;
 }
 
 function deletedStatus(definition: ResourceDefinition, stored: StoredObject): JsonObject {

@@ -7,11 +7,10 @@ import {
   type JsonObject,
   numberAt,
   objectAt,
-  objectsAt,
   stringAt,
-  stringsAt,
   valueAt,
 } from '../json/json.ts';
+import { selectorText } from '../json/selector-text.ts';
 import type { KubeObject } from '../json/kube-object.ts';
 import { badRequest, invalid, methodNotAllowed } from '../json/status-error.ts';
 import type { ResourceDefinition, ScalePaths } from '../kinds/resource-definition.ts';
@@ -50,14 +49,15 @@ export async function handleScale(
       },
     ]);
   }
-  const { dryRun } = parseWriteOptions(call);
+  const { dryRun, fieldManager } = parseWriteOptions(call);
   const target = { definition, namespace: path.namespace, user: call.user, dryRun };
-  const changed = writer.update(target, name, (current) => {
+  const change = (current: KubeObject): KubeObject => {
     const version = stringAt(wanted, 'metadata', 'resourceVersion');
     if (version !== undefined) current.metadata.resourceVersion = version;
     setReplicas(current, scale.specReplicas, replicas);
     return current;
-  });
+  };
+  const changed = writer.update(target, name, change, 'scale', fieldManager);
   sendJson(call, 200, scaleOf(changed, scale));
 }
 
@@ -97,20 +97,4 @@ function scaleOf(stored: StoredObject, paths: ScalePaths): JsonObject {
       ...(text === '' ? {} : { selector: text }),
     },
   };
-}
-
-/** A LabelSelector as the text that list requests take. */
-export function selectorText(selector: JsonObject): string {
-  const terms = Object.entries(objectAt(selector, 'matchLabels') ?? {}).map(
-    ([key, value]) => `${key}=${typeof value === 'string' ? value : ''}`,
-  );
-  for (const expression of objectsAt(selector, 'matchExpressions')) {
-    const key = stringAt(expression, 'key') ?? '';
-    const values = stringsAt(expression, 'values').join(',');
-    const operator = stringAt(expression, 'operator');
-    if (operator === 'Exists') terms.push(key);
-    else if (operator === 'DoesNotExist') terms.push(`!${key}`);
-    else terms.push(`${key} ${operator === 'In' ? 'in' : 'notin'} (${values})`);
-  }
-  return terms.sort().join(',');
 }

@@ -16,19 +16,24 @@ interface Findings {
 
 /**
  * Decodes against the built-in types as Go would: a wrong type is a 400, a field that the kind does not have is
- * dropped, and refused or warned of as the fieldValidation parameter asks. Custom resources have their own way.
+ * dropped, and refused or warned of as the fieldValidation parameter asks. Custom resources are pruned by their own
+ * schema; wrong types in them are found by validation.
  */
 export function checkFields(definition: ResourceDefinition, object: KubeObject, options: WriteOptions): void {
+  const prefix = `${definition.kind} in version "${definition.version}" cannot be handled as a ${definition.kind}`;
+  if (definition.custom !== undefined) {
+    reportUnknown(definition.custom.prune(object), prefix, options);
+    return;
+  }
   const schema = definition.schema();
-  if (schema === undefined || schema.name === undefined) return;
+  if (schema === undefined) return;
   const findings: Findings = { unknown: [], wrongTypes: [] };
   walk(object, schema, '', findings);
-  const prefix = `${definition.kind} in version "${definition.version}" cannot be handled as a ${definition.kind}`;
   if (findings.wrongTypes.length > 0) throw badRequest(`${prefix}: json: ${findings.wrongTypes[0] ?? ''}`);
   reportUnknown(findings.unknown, prefix, options);
 }
 
-export function reportUnknown(unknown: readonly string[], prefix: string, options: WriteOptions): void {
+function reportUnknown(unknown: readonly string[], prefix: string, options: WriteOptions): void {
   if (unknown.length === 0) return;
   const messages = unknown.slice(0, MAX_SHOWN).map((path) => `unknown field "${path}"`);
   if (options.fieldValidation === 'Strict') {
