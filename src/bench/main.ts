@@ -3,6 +3,10 @@ import { describeError } from '../errors/flatnet-error.ts';
 
 /** Measured comparisons; each prints a table, or with --json one JSON object. Loaded only when called. */
 const BENCHMARKS: Record<string, { summary: string; load: () => Promise<{ command: () => Command }> }> = {
+  podnet: {
+    summary: 'pod network: throughput between pods of two nodes, beside the same path built by hand',
+    load: async () => import('./podnet/podnet-command.ts'),
+  },
   proxy: {
     summary: 'service proxy: first sync, time of a change, CPU and memory',
     load: async () => import('./proxy/proxy-command.ts'),

@@ -1,0 +1,103 @@
+import { enableForwarding, ensureBridge } from '../../cni/bridge.ts';
+import { addPodInterface } from '../../cni/pod-interface.ts';
+import { LinuxRouteKernel } from '../../kernel/netlink/apply.ts';
+import { netnsPath } from '../../kernel/netns/netns.ts';
+import { NftSocket } from '../../kernel/nft/nft-socket.ts';
+import { createLogger } from '../../log/logger.ts';
+import { Cidr } from '../../net/cidr.ts';
+import type { IpFamily } from '../../net/ip.ts';
+import { podMtu, type Backend, type LocalNode } from '../../podnet/backends/backend.ts';
+import { HostGwBackend } from '../../podnet/backends/hostgw/host-gw.ts';
+import { VxlanBackend } from '../../podnet/backends/vxlan/vxlan.ts';
+import { renderMasquerade } from '../../podnet/masquerade/ruleset.ts';
+import { PodNetwork } from '../../podnet/pod-network.ts';
+import type { BackendSettings } from '../../podnet/network-config.ts';
+import { describeLocalNode, readNodeFacts } from '../../podnet/underlay.ts';
+import type { MeasuredPath } from './measured-path.ts';
+import { NodePair, type BenchNode } from './node-pair.ts';
+
+const NETWORK = Cidr.parse('10.244.0.0/16');
+
+/** The way that Flatnet builds: the agent's own code on both nodes, its masquerade rules included. */
+export async function buildFlatnetPath(prefix: string, settings: BackendSettings): Promise<MeasuredPath> {
+  const pair = new NodePair(prefix);
+  try {
+    const backend = settings.type === 'vxlan' ? new VxlanBackend(settings) : new HostGwBackend();
+    const locals = pair.nodes.map((node, index) => localNode(node, index + 1, settings));
+    const stop = new AbortController();
+    const running: Promise<void>[] = [];
+    for (const [index, node] of pair.nodes.entries()) {
+      const [here, there] = [locals[index], locals[1 - index]];
+      if (here === undefined || there === undefined) throw new Error('two nodes make a pair');
+      const network = podNetwork(node, backend);
+      network.setLocal(here);
+      network.setPeer({
+        node: there.name,
+        backendType: backend.type,
+        families: leaseFamilies(backend, there),
+      });
+      running.push(network.run(stop.signal));
+      await connectPod(node, here, podMtu(backend, here));
+    }
+    const [client, server] = pair.nodes;
+    return {
+      client: client.pod,
+      server: server.pod,
+      serverIp: '10.244.2.2',
+      close: () => {
+        stop.abort();
+        pair.close();
+      },
+    };
+  } catch (error) {
+    pair.close();
+    throw error;
+  }
+}
+
+function localNode({ kernel, ip }: BenchNode, index: number, settings: BackendSettings): LocalNode {
+  const podCidrs = new Map<IpFamily, Cidr>([[4, Cidr.parse(`10.244.${index}.0/24`)]]);
+  return describeLocalNode(readNodeFacts(kernel), {
+    name: `node-${index}`,
+    config: { networks: new Map([[4, NETWORK]]), backend: settings },
+    podCidrs,
+    internalIps: [ip],
+    iface: undefined,
+    macs: new Map(),
+  });
+}
+
+function leaseFamilies(backend: Backend, { families }: LocalNode) {
+  return new Map(
+    [...families].map(([family, facts]) => [
+      family,
+      { ...facts, publicIp: facts.ip, vtep: backend.vtep(facts) },
+    ]),
+  );
+}
+
+function podNetwork({ kernel }: BenchNode, backend: Backend): PodNetwork {
+  return new PodNetwork({
+    kernel,
+    backend,
+    logger: createLogger('bench', 'error'),
+    onProblems: () => undefined,
+    onUnderlayChange: () => undefined,
+  });
+}
+
+async function connectPod({ kernel, netns, pod }: BenchNode, local: LocalNode, mtu: number): Promise<void> {
+  const podCidr = local.families.get(4)?.podCidr ?? NETWORK;
+  netns.run(() => {
+    enableForwarding([4]);
+    ensureBridge(kernel, { name: 'cni0', podCidrs: [podCidr], mtu });
+  });
+  const nft = NftSocket.open({ netns: netns.fd });
+  await nft.load(renderMasquerade([{ podCidr, network: NETWORK }]));
+  nft.close();
+  addPodInterface(
+    { node: kernel, open: (fd) => LinuxRouteKernel.open(fd) },
+    { containerId: pod, ifName: 'eth0', netns: netnsPath(pod) },
+    { bridge: 'cni0', mtu, addresses: [{ ip: podCidr.at(2), prefixLength: 24, gateway: podCidr.at(1) }] },
+  );
+}

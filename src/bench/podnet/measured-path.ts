@@ -1,0 +1,47 @@
+import { run } from '../../kernel/exec/run.ts';
+import { Netns } from '../../kernel/netns/netns.ts';
+import { retry } from '../../timing/backoff.ts';
+
+/** Two pods on two nodes, and the way between them. */
+export interface MeasuredPath {
+  /** Names of the pods' network namespaces. */
+  readonly client: string;
+  readonly server: string;
+  readonly serverIp: string;
+  readonly close: () => void;
+}
+
+interface IperfReport {
+  readonly end: { readonly sum_received: { readonly bits_per_second: number } };
+}
+
+/** TCP throughput of one stream from client to server, bits per second at the receiver. */
+export async function measureThroughput(path: MeasuredPath, seconds: number): Promise<number> {
+  const client = Netns.named(path.client);
+  const server = Netns.named(path.server);
+  const stop = new AbortController();
+  try {
+    const timeoutMs = (seconds + 20) * 1000;
+    const options = { netns: server.fd, timeoutMs, signal: stop.signal };
+    // Ended by the signal when the client is done: `-1` does not end a server whose first client came too early.
+    const serving = run('iperf3', ['-s', '-B', path.serverIp], options).catch(() => undefined);
+    // The first second is left out: the window grows until then.
+    const args = ['-c', path.serverIp, '-t', String(seconds), '-O', '1', '-J'];
+    const measure = async () => run('iperf3', args, { netns: client.fd, timeoutMs });
+    const { stdout } = await retry(measure, { attempts: 40, initialMs: 50, maxMs: 100 });
+    stop.abort();
+    await serving;
+    return (JSON.parse(stdout) as IperfReport).end.sum_received.bits_per_second;
+  } finally {
+    stop.abort();
+    client.close();
+    server.close();
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
