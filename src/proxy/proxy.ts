@@ -215,8 +215,7 @@ export class ServiceProxy {
       const started = performance.now();
       try {
         if (attempt > 1 || this.#lastSyncMs !== undefined) await backend.prepare();
-        this.#model.drain();
-        this.#done(started, backend.rebuild(this.#model.allPorts()), this.#metrics.fullSyncDuration);
+        this.#done(started, backend.rebuild(this.#model.drainAll()), this.#metrics.fullSyncDuration);
         return;
       } catch (error) {
         this.#failed(error);

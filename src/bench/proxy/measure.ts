@@ -149,7 +149,7 @@ class ProxyBench {
     const child = this.#process;
     if (child !== undefined && child.exitCode === null) {
       const ended = once(child, 'exit');
-      child.kill('SIGKILL');
+      child.kill('SIGTERM');
       await ended;
     }
     await this.#api.close();

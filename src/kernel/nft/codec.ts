@@ -202,9 +202,12 @@ export function writeElementList(
   builder.attrString(NFTA_SET_ELEM_LIST_TABLE, set.table.name).attrString(NFTA_SET_ELEM_LIST_SET, set.name);
   if (from === to) return;
   const list = builder.beginNest(NFTA_SET_ELEM_LIST_ELEMENTS);
-  for (let i = from; i < to; i += 1) {
-    const element = elements[i];
-    if (element !== undefined) writeElement(builder, set.kind, element, withValues);
+  if (withValues && areAlike(set, elements, from, to)) writeAlikeElements(builder, set, elements, from, to);
+  else {
+    for (let i = from; i < to; i += 1) {
+      const element = elements[i];
+      if (element !== undefined) writeElement(builder, set.kind, element, withValues);
+    }
   }
   builder.endNest(list);
 }
@@ -228,6 +231,52 @@ function writeElement(
     if (element.timeoutMs !== undefined) builder.attrU64be(NFTA_SET_ELEM_TIMEOUT, BigInt(element.timeoutMs));
   }
   builder.endNest(mark);
+}
+
+/** Three attribute headers stand before the key's bytes, two before the value's. */
+const KEY_AT = 12;
+const HEADERS_OF_VALUE = 8;
+
+/**
+ * Elements of one set look the same but for their bytes: those of the first are written, and for the others only key
+ * and value are exchanged. A tenth of the time, which counts with a hundred thousand of them.
+ */
+function writeAlikeElements(
+  builder: MessageBuilder,
+  set: NftSet,
+  elements: readonly NftElement[],
+  from: number,
+  to: number,
+): void {
+  const first = elements[from];
+  if (first === undefined) return;
+  const scratch = new MessageBuilder(256);
+  writeElement(scratch, set.kind, first, true);
+  const template = scratch.finish();
+  const keyLength = first.key.length;
+  const valueLength = first.value?.length ?? 0;
+  const valueAt = KEY_AT + keyLength + HEADERS_OF_VALUE;
+  for (let i = from; i < to; i += 1) {
+    const element = elements[i];
+    if (element === undefined) continue;
+    const { key, value = '' } = element;
+    for (let at = 0; at < keyLength; at += 1) template[KEY_AT + at] = key.charCodeAt(at);
+    for (let at = 0; at < valueLength; at += 1) template[valueAt + at] = value.charCodeAt(at);
+    builder.bytes(template);
+  }
+}
+
+/** Whether `writeAlikeElements` can write them: plain bytes, all of the same length, keys without padding. */
+function areAlike(set: NftSet, elements: readonly NftElement[], from: number, to: number): boolean {
+  const first = elements[from];
+  if (first === undefined || set.kind === 'vmap' || first.key.length % 4 !== 0) return false;
+  for (let i = from; i < to; i += 1) {
+    const element = elements[i];
+    if (element?.key.length !== first.key.length || element.value?.length !== first.value?.length)
+      return false;
+    if (element.timeoutMs !== undefined) return false;
+  }
+  return true;
 }
 
 function writeVerdict(builder: MessageBuilder, verdict: string): void {

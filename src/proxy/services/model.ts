@@ -63,9 +63,22 @@ export class ServiceModel {
     return gone.length === 0 ? changed : [...gone, ...changed];
   }
 
-  /** The service ports of all Services. */
-  allPorts(): ServicePort[] {
-    return [...this.#services.keys()].flatMap((key) => this.portsOf(key));
+  /** The service ports of all Services; nothing is pending then. */
+  drainAll(): ServicePort[] {
+    this.#dirty.clear();
+    this.#told.clear();
+    const all: ServicePort[] = [];
+    for (const key of this.#services.keys()) {
+      const ports = this.portsOf(key);
+      if (ports.length === 0) continue;
+      const ids: string[] = [];
+      for (const port of ports) {
+        all.push(port);
+        ids.push(port.id);
+      }
+      this.#told.set(key, ids);
+    }
+    return all;
   }
 
   /** The service ports of one Service as they should be now. */
@@ -95,22 +108,34 @@ function selectEndpoints(
   family: IpFamily,
   wanted: ServicePortSpec,
 ): ServiceEndpoint[] {
-  // A pod that moves from slice to slice is in both for a moment: once is enough, and ready if either says so.
-  const candidates = new Map<string, { address: string; port: number; state: number }>();
+  const candidates: Candidate[] = [];
   for (const slice of slices) {
     if (slice.family !== family) continue;
     for (const { name, protocol, port } of slice.ports) {
       if (name !== wanted.name || protocol !== wanted.protocol) continue;
-      for (const { address, state } of slice.endpoints) {
-        const key = `${address} ${port}`;
-        const known = candidates.get(key);
-        if (known === undefined) candidates.set(key, { address, port, state });
-        else known.state |= state;
-      }
+      for (const { address, state } of slice.endpoints) candidates.push({ address, port, state });
     }
   }
-  const all = [...candidates.values()];
-  const ready = all.filter(({ state }) => (state & READY) !== 0);
-  const chosen = ready.length > 0 ? ready : all.filter(({ state }) => (state & SERVING_TERMINATING) !== 0);
+  const all = withoutRepetitions(candidates);
+  let chosen = all.filter(({ state }) => (state & READY) !== 0);
+  if (chosen.length === 0) chosen = all.filter(({ state }) => (state & SERVING_TERMINATING) !== 0);
   return chosen.map(({ address, port, state }) => ({ address, port, local: (state & LOCAL) !== 0 }));
+}
+
+interface Candidate {
+  readonly address: string;
+  readonly port: number;
+  readonly state: number;
+}
+
+/** A pod that moves from slice to slice is in both for a moment: once is enough, and ready if either says so. */
+function withoutRepetitions(candidates: readonly Candidate[]): readonly Candidate[] {
+  if (new Set(candidates.map(({ address }) => address)).size === candidates.length) return candidates;
+  const merged = new Map<string, Candidate>();
+  for (const candidate of candidates) {
+    const key = `${candidate.address} ${candidate.port}`;
+    const state = candidate.state | (merged.get(key)?.state ?? 0);
+    merged.set(key, { ...candidate, state });
+  }
+  return [...merged.values()];
 }

@@ -7,11 +7,63 @@ interface SetDelta {
   readonly add: Map<string, string | undefined>;
 }
 
+/** What plans tell their elements to. */
+export interface ElementSink {
+  add(set: NftSet, key: string, value?: string): void;
+}
+
+/**
+ * The difference between all that is and all that shall be. Each element that shall be is told once, after all that
+ * is. Lists, not maps: at the first sync there are a hundred thousand additions.
+ */
+export class CompleteDelta implements ElementSink {
+  readonly #observed = new Map<NftSet, Map<string, string | undefined>>();
+  readonly #replaced = new Map<NftSet, NftElement[]>();
+  readonly #added = new Map<NftSet, NftElement[]>();
+
+  observe(set: NftSet, elements: readonly NftElement[]): void {
+    this.#observed.set(set, new Map(elements.map(({ key, value }) => [key, value])));
+  }
+
+  /** What the set holds at a key and nobody has asked for yet. */
+  observed(set: NftSet, key: string): string | undefined {
+    return this.#observed.get(set)?.get(key);
+  }
+
+  add(set: NftSet, key: string, value?: string): void {
+    const observed = this.#observed.get(set);
+    if (observed?.has(key) === true) {
+      const old = observed.get(key);
+      observed.delete(key);
+      if (old === value) return;
+      append(this.#replaced, set, { key });
+    }
+    append(this.#added, set, value === undefined ? { key } : { key, value });
+  }
+
+  /** Deletions, of what nobody asked for too, before additions. */
+  changes(): NftChange[] {
+    for (const [set, rest] of this.#observed) {
+      for (const key of rest.keys()) append(this.#replaced, set, { key });
+    }
+    return [
+      ...[...this.#replaced].map(([set, elements]) => ({ operation: 'delete' as const, set, elements })),
+      ...[...this.#added].map(([set, elements]) => ({ operation: 'add' as const, set, elements })),
+    ];
+  }
+}
+
+function append(into: Map<NftSet, NftElement[]>, set: NftSet, element: NftElement): void {
+  const list = into.get(set);
+  if (list === undefined) into.set(set, [element]);
+  else list.push(element);
+}
+
 /**
  * The difference between what is and what shall be: tell it what is there (`remove`) and what shall be (`add`), in any
  * order; what is the same on both sides cancels out.
  */
-export class ElementDelta {
+export class ElementDelta implements ElementSink {
   readonly #sets = new Map<NftSet, SetDelta>();
 
   remove(set: NftSet, key: string, value?: string): void {

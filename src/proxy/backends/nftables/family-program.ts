@@ -3,7 +3,7 @@ import { addressField, indexField } from '../../../kernel/nft/field.ts';
 import type { Ip, IpFamily } from '../../../net/ip.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import { Claims } from './claims.ts';
-import { ElementDelta } from './delta.ts';
+import { CompleteDelta, ElementDelta, type ElementSink } from './delta.ts';
 import { buildFixedChains } from './fixed-chain.ts';
 import { LookupRules } from './lookup-rule.ts';
 import {
@@ -84,13 +84,13 @@ export class FamilyProgram {
     this.#planned = new Map();
     this.#claims = new Claims();
     this.#users = new Map();
-    const delta = new ElementDelta();
-    const endpoints = observe(nft, this.sets, delta);
+    const delta = new CompleteDelta();
+    for (const set of elementSets(this.sets)) delta.observe(set, nft.elements(set));
     for (const ip of this.#nodeIps) delta.add(this.sets.nodePortIps, ip);
     const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
     const chains = this.#missingLinks(nft);
     for (const port of ports) {
-      const plan = this.#put(port, delta, update, (entry) => numbersOf(endpoints, entry));
+      const plan = this.#put(port, delta, update, (entry) => this.#numbersOf(delta, entry));
       for (const chain of chainsOf(plan)) chains.set(sharedChainName(chain), chain);
     }
     this.#finish(delta, chains, update);
@@ -138,9 +138,19 @@ export class FamilyProgram {
     return this.#nodeIps.includes(address);
   }
 
+  /** The endpoints that the kernel has for a service port, by their numbers. */
+  #numbersOf(delta: CompleteDelta, entry: string): string[] {
+    const numbers: string[] = [];
+    for (;;) {
+      const endpoint = delta.observed(this.sets.endpoints, entry + indexField(numbers.length));
+      if (endpoint === undefined) return numbers;
+      numbers.push(endpoint);
+    }
+  }
+
   #put(
     port: ServicePort,
-    delta: ElementDelta,
+    delta: ElementSink,
     update: FamilyUpdate,
     previous: (entry: string) => readonly string[],
   ): PlannedPort {
@@ -172,7 +182,7 @@ export class FamilyProgram {
     return keys;
   }
 
-  #use(set: NftSet, key: string, delta: ElementDelta): void {
+  #use(set: NftSet, key: string, delta: ElementSink): void {
     let users = this.#users.get(set);
     if (users === undefined) this.#users.set(set, (users = new Map()));
     const count = users.get(key) ?? 0;
@@ -203,32 +213,10 @@ export class FamilyProgram {
     return missing;
   }
 
-  #finish(delta: ElementDelta, chains: Map<string, SharedChain>, update: FamilyUpdate): void {
+  #finish(delta: { changes(): NftChange[] }, chains: Map<string, SharedChain>, update: FamilyUpdate): void {
     const missing = [...chains.values()].filter((chain) => !this.#chains.has(sharedChainName(chain)));
     const added = addSharedChains(this.sets, this.#rules, this.#mark, missing);
     for (const change of added) if (change.operation === 'write-chain') this.#chains.add(change.chain);
     update.changes.push(...added, ...delta.changes());
-  }
-}
-
-/** Tells the delta all that is there, and returns the endpoints. */
-function observe(nft: NftKernel, sets: ProxySets, delta: ElementDelta): Map<string, string> {
-  const endpoints = new Map<string, string>();
-  for (const set of elementSets(sets)) {
-    for (const { key, value } of nft.elements(set)) {
-      delta.remove(set, key, value);
-      if (set === sets.endpoints && value !== undefined) endpoints.set(key, value);
-    }
-  }
-  return endpoints;
-}
-
-function numbersOf(endpoints: ReadonlyMap<string, string>, entry: string): string[] {
-  const numbers: string[] = [];
-  if (endpoints.size === 0) return numbers;
-  for (let number = 0; ; number += 1) {
-    const endpoint = endpoints.get(entry + indexField(number));
-    if (endpoint === undefined) return numbers;
-    numbers.push(endpoint);
   }
 }
