@@ -3,16 +3,15 @@ import type { Endpoint } from 'kubernetes-types/discovery/v1.js';
 import { hasStatus } from '../../cluster/api-error.ts';
 import { parseKey } from '../../cluster/kube-object.ts';
 import { ENDPOINTS } from '../../cluster/resource-type.ts';
-import { byNamespace, type ControllerContext } from './context.ts';
+import type { ControllerContext } from './context.ts';
 import { sameJson } from './same-json.ts';
 import {
   addressTypes,
   type EndpointGroup,
   endpointGroups,
   hasSelectedEndpoints,
-  selectsPod,
 } from './service-endpoints.ts';
-import { onServiceChange } from './service-changes.ts';
+import { onServiceChange, podsOfService } from './service-changes.ts';
 
 /** An Endpoints object holds no more; the annotation says so. */
 const MAX_ADDRESSES = 1000;
@@ -47,9 +46,7 @@ export function startClassicEndpoints(context: ControllerContext): void {
   }
 
   function subsetsOf(service: Service): EndpointSubset[] {
-    const pods = views.pods
-      .find(byNamespace(service.metadata?.namespace ?? ''))
-      .filter((pod) => selectsPod(service, pod));
+    const pods = podsOfService(views, service);
     const family = addressTypes(service)[0];
     const groups = endpointGroups(service, pods, () => undefined);
     return groups

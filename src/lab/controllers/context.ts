@@ -59,8 +59,11 @@ export interface ControllerContext {
 export const byController = (uid: string): string => `controller ${uid}`;
 export const byNode = (name: string): string => `node ${name}`;
 export const orphansOf = (namespace: string): string => `orphans ${namespace}`;
-/** Index value of Services, Deployments and whatever else is looked for in a namespace. */
+/** Index value of ReplicaSets and DaemonSets. */
 export const byNamespace = (namespace: string): string => `namespace ${namespace}`;
+/** Index value of pods (each of their labels) and of Services (one label that they select by). */
+export const byLabel = (namespace: string, key: string, value: string): string =>
+  `label ${namespace} ${key}=${value}`;
 /** Index value of EndpointSlices. */
 export const byService = (namespace: string, name: string): string => `service ${namespace}/${name}`;
 
@@ -75,7 +78,7 @@ function makeViews(client: ApiClient, logger: Logger): Views {
     pods: view(PODS, indexPod),
     nodes: view(NODES),
     namespaces: view(NAMESPACES),
-    services: view(SERVICES, inNamespace),
+    services: view(SERVICES, indexService),
     deployments: view(DEPLOYMENTS),
     replicaSets: view(REPLICA_SETS, (set) => [
       ...inNamespace(set),
@@ -90,11 +93,16 @@ function makeViews(client: ApiClient, logger: Logger): Views {
   };
 }
 
+function indexService(service: Service): string[] {
+  const [label] = Object.entries(service.spec?.selector ?? {});
+  return label === undefined ? [] : [byLabel(service.metadata?.namespace ?? '', ...label)];
+}
+
 function indexPod(pod: Pod): string[] {
   const namespace = pod.metadata?.namespace ?? '';
   const controller = controllerOf(pod);
   return [
-    byNamespace(namespace),
+    ...Object.entries(pod.metadata?.labels ?? {}).map(([key, value]) => byLabel(namespace, key, value)),
     controller === undefined ? orphansOf(namespace) : byController(controller.uid),
     ...(pod.spec?.nodeName === undefined ? [] : [byNode(pod.spec.nodeName)]),
   ];

@@ -4,7 +4,7 @@ import { hasStatus } from '../../cluster/api-error.ts';
 import { parseKey, refOf } from '../../cluster/kube-object.ts';
 import { ENDPOINT_SLICES, SERVICES } from '../../cluster/resource-type.ts';
 import type { WorkQueue } from '../../reconcile/work-queue.ts';
-import { byNamespace, byService, type ControllerContext, type Views } from './context.ts';
+import { byService, type ControllerContext, type Views } from './context.ts';
 import { controlledBy } from './ownership.ts';
 import {
   addressTypes,
@@ -12,9 +12,8 @@ import {
   endpointGroups,
   hasSelectedEndpoints,
   lastChange,
-  selectsPod,
 } from './service-endpoints.ts';
-import { onServiceChange } from './service-changes.ts';
+import { onServiceChange, podsOfService } from './service-changes.ts';
 import { planSlices } from './slice-plan.ts';
 
 const MANAGED_BY = 'endpointslice.kubernetes.io/managed-by';
@@ -46,7 +45,7 @@ export function startEndpointSlices(context: ControllerContext): void {
 
   function groupsOf(service: Service): EndpointGroup[] {
     if (!hasSelectedEndpoints(service) || service.metadata?.deletionTimestamp !== undefined) return [];
-    const groups = endpointGroups(service, podsOf(service), (node) => zoneOf(node));
+    const groups = endpointGroups(service, podsOfService(views, service), (node) => zoneOf(node));
     for (const addressType of addressTypes(service)) {
       if (groups.every((group) => group.addressType !== addressType)) {
         groups.push({ addressType, ports: [], endpoints: [] });
@@ -55,14 +54,11 @@ export function startEndpointSlices(context: ControllerContext): void {
     return groups;
   }
 
-  const podsOf = (service: Service): ReturnType<typeof views.pods.find> =>
-    views.pods.find(byNamespace(service.metadata?.namespace ?? '')).filter((pod) => selectsPod(service, pod));
-
   const zoneOf = (node: string): string | undefined =>
     views.nodes.get(node)?.metadata?.labels?.['topology.kubernetes.io/zone'];
 
   function emptySlice(service: Service, group: EndpointGroup): EndpointSlice {
-    const changed = lastChange(service, podsOf(service));
+    const changed = lastChange(service, podsOfService(views, service));
     return {
       metadata: {
         generateName: `${service.metadata?.name ?? ''}-`,

@@ -15,7 +15,7 @@ export interface EndpointGroup {
 
 /** Whether the service's endpoints are kept by a selector, not by a person. */
 export function hasSelectedEndpoints(service: Service): boolean {
-  return service.spec?.selector !== undefined && service.spec.type !== 'ExternalName';
+  return Object.keys(service.spec?.selector ?? {}).length > 0 && service.spec?.type !== 'ExternalName';
 }
 
 export function selectsPod(service: Service, pod: Pod): boolean {

@@ -99,7 +99,7 @@ export class TestCluster {
     if (pod.status?.podIP !== undefined) return;
     this.#addresses += 1;
     const index = this.#addresses;
-    const podIP = `10.244.0.${index}`;
+    const podIP = `10.244.${index >> 8}.${index & 255}`;
     const isReady = !pod.spec?.containers.some(({ image = '' }) => this.brokenImages.has(image));
     const lastTransitionTime = new Date().toISOString();
     const conditions = [{ type: 'Ready', status: isReady ? 'True' : 'False', lastTransitionTime }];
