@@ -1,3 +1,4 @@
+import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { run } from '../../kernel/exec/run.ts';
 import { Netns } from '../../kernel/netns/netns.ts';
 import { retry } from '../../timing/backoff.ts';
@@ -12,7 +13,8 @@ export interface MeasuredPath {
 }
 
 interface IperfReport {
-  readonly end: { readonly sum_received: { readonly bits_per_second: number } };
+  readonly error?: string;
+  readonly end?: { readonly sum_received?: { readonly bits_per_second: number } };
 }
 
 /** TCP throughput of one stream from client to server, bits per second at the receiver. */
@@ -27,16 +29,29 @@ export async function measureThroughput(path: MeasuredPath, seconds: number): Pr
     const serving = run('iperf3', ['-s', '-B', path.serverIp], options).catch(() => undefined);
     // The first second is left out: the window grows until then.
     const args = ['-c', path.serverIp, '-t', String(seconds), '-O', '1', '-J'];
-    const measure = async () => run('iperf3', args, { netns: client.fd, timeoutMs });
-    const { stdout } = await retry(measure, { attempts: 40, initialMs: 50, maxMs: 100 });
+    const measure = async (): Promise<number> => {
+      const { stdout } = await run('iperf3', args, { netns: client.fd, timeoutMs });
+      return received(JSON.parse(stdout) as IperfReport);
+    };
+    const throughput = await retry(measure, { attempts: 40, initialMs: 50, maxMs: 100 });
     stop.abort();
     await serving;
-    return (JSON.parse(stdout) as IperfReport).end.sum_received.bits_per_second;
+    return throughput;
   } finally {
     stop.abort();
     client.close();
     server.close();
   }
+}
+
+/** iperf3 ends with 0 although it failed, and says why in its report. */
+function received({ error, end }: IperfReport): number {
+  const sum = end?.sum_received;
+  if (error === undefined && sum !== undefined) return sum.bits_per_second;
+  throw new FlatnetError(`iperf3: ${error ?? 'the report has no end'}`, {
+    code: 'IPERF_FAILED',
+    retryable: true,
+  });
 }
 
 export function median(values: readonly number[]): number {
