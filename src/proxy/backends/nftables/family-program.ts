@@ -102,19 +102,21 @@ export class FamilyProgram {
     const delta = new ElementDelta();
     const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
     const chains = new Map<string, SharedChain>();
-    const queue = [...changes];
-    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      const before = this.#planned.get(next.id);
-      const freed = before === undefined ? [] : this.#takeOut(next.id, before, delta);
+    const freed: string[] = [];
+    const replace = (id: string, port: ServicePort | undefined): void => {
+      const before = this.#planned.get(id);
+      if (before !== undefined) freed.push(...this.#takeOut(id, before, delta));
       const previous = before?.endpoints ?? [];
-      const after = next.port === undefined ? undefined : this.#put(next.port, delta, update, () => previous);
+      const after = port === undefined ? undefined : this.#put(port, delta, update, () => previous);
       for (const chain of after === undefined ? [] : chainsOf(after))
         chains.set(sharedChainName(chain), chain);
       update.retired.push({ before, after });
-      for (const key of freed) {
-        const heir = this.#claims.heir(key);
-        if (heir !== undefined) queue.push({ id: heir.id, port: heir });
-      }
+    };
+    for (const { id, port } of changes) replace(id, port);
+    // Whoever waits for a key that is free now; in what it gets it may give up another.
+    for (let key = freed.shift(); key !== undefined; key = freed.shift()) {
+      const heir = this.#claims.heir(key);
+      if (heir !== undefined) replace(heir.id, heir);
     }
     this.#finish(delta, chains, update);
     return update;
