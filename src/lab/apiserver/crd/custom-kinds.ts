@@ -63,7 +63,9 @@ export class CustomKinds implements AdmissionPlugin {
     const name = object.metadata.name ?? '';
     const served = this.#served.get(name);
     if (served === undefined) return;
-    for (const stored of [...served.store.objects()]) served.store.delete(stored.key, parseStored(stored));
+    // Taken out one by one, each by itself: the walk must not see its own removals.
+    const all = Array.from(served.store.objects());
+    for (const stored of all) served.store.delete(stored.key, parseStored(stored));
     for (const one of served.definitions) this.#registry.remove(one);
     this.#served.delete(name);
   }

@@ -11,11 +11,11 @@ const TOKEN =
 export function compileJsonPath(path: string): ((root: Json) => Json[]) | undefined {
   const steps: Step[] = [];
   const text = path.replace(/^\{(.*)\}$/, '$1').replace(/^\$/, '');
-  TOKEN.lastIndex = 0;
-  for (let at = 0; at < text.length; at = TOKEN.lastIndex) {
+  for (let at = 0; at < text.length;) {
     TOKEN.lastIndex = at;
     const match = TOKEN.exec(text);
     if (match === null) return undefined;
+    at = TOKEN.lastIndex;
     steps.push(stepOf(match));
   }
   return (root) => steps.reduce<Json[]>((values, step) => step(values), [root]);

@@ -44,8 +44,10 @@ function applyOperation(
       return remove(document, path);
     case 'replace':
       return add(remove(document, path), path, operation['value'] ?? null);
-    case 'move':
-      return add(remove(document, from), path, cloneJson(lookUp(document, from)));
+    case 'move': {
+      const moved = lookUp(document, from);
+      return add(remove(document, from), path, moved);
+    }
     case 'copy':
       return add(document, path, cloneJson(lookUp(document, from)));
     case 'test':
