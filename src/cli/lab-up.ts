@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { pluginCandidates } from '../agent/agent.ts';
+import { findAssets } from '../lab/daemon/kubebuilder-assets.ts';
 import { withLabLock } from '../lab/lifecycle/lab-lock.ts';
 import { checkRequirements } from '../lab/lifecycle/requirements.ts';
 import { runDaemon } from '../lab/lifecycle/run-daemon.ts';
@@ -77,6 +78,7 @@ async function up(command: Command): Promise<void> {
   const lab = checkLabOptions({ ...flags, apiPort: flags.apiPort ?? D.apiPort });
   const keys = Object.keys(D) as (keyof LabOptions)[];
   const given = new Set(keys.filter((key) => key !== 'name' && command.getOptionValueSource(key) === 'cli'));
+  if (lab.controlPlane === 'real') findAssets(process.env['KUBEBUILDER_ASSETS']);
   const flatnet = ownCommandLine();
   await checkRequirements(pluginCandidates(process.argv[1] ?? ''));
   const progress = new Progress();

@@ -12,6 +12,15 @@ const NAME = 'cluster-dns';
 /** The label and the Service's name are those that every tool looks for. */
 const LABELS = { 'k8s-app': 'kube-dns' };
 
+const RBAC = { group: 'rbac.authorization.k8s.io', version: 'v1', namespaced: false } as const;
+const CLUSTER_ROLES: ResourceType = { ...RBAC, plural: 'clusterroles', kind: 'ClusterRole' };
+const CLUSTER_ROLE_BINDINGS: ResourceType = {
+  ...RBAC,
+  plural: 'clusterrolebindings',
+  kind: 'ClusterRoleBinding',
+};
+const ROLE_NAME = 'system:flatnet:cluster-dns';
+
 /** The tenth address of a service range is the cluster's name server, by convention. */
 export function dnsAddress(serviceCidr: string): string {
   return Cidr.parse(serviceCidr).at(10).toString();
@@ -27,6 +36,8 @@ export async function applyAddons(
   const objects: [ResourceType, KubeObject][] = [
     [SERVICE_ACCOUNTS, { metadata: { name: NAME, namespace: NAMESPACE } }],
     [SERVICES, dnsService(serviceCidrs)],
+    [CLUSTER_ROLES, dnsRole()],
+    [CLUSTER_ROLE_BINDINGS, dnsRoleBinding()],
     [DEPLOYMENTS, dnsDeployment(replicas)],
   ];
   for (const [type, object] of objects) {
@@ -45,6 +56,23 @@ async function create(client: ApiClient, type: ResourceType, object: KubeObject)
   } catch (error) {
     if (!hasStatus(error, 409)) throw error;
   }
+}
+
+function dnsRole(): KubeObject {
+  const verbs = ['get', 'list', 'watch'];
+  const rules = [
+    { apiGroups: [''], resources: ['services', 'pods', 'namespaces', 'endpoints', 'nodes'], verbs },
+    { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs },
+  ];
+  return { metadata: { name: ROLE_NAME }, rules } as KubeObject;
+}
+
+function dnsRoleBinding(): KubeObject {
+  return {
+    metadata: { name: ROLE_NAME },
+    roleRef: { apiGroup: RBAC.group, kind: 'ClusterRole', name: ROLE_NAME },
+    subjects: [{ kind: 'ServiceAccount', name: NAME, namespace: NAMESPACE }],
+  } as KubeObject;
 }
 
 function dnsService(serviceCidrs: readonly string[]): KubeObject {
