@@ -24,7 +24,7 @@ for deployment in $("$kubectl" get deployments -o name); do
 done
 
 node_ip=$("$kubectl" get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
-node_port=$("$kubectl" get service guestbook -o 'jsonpath={.spec.ports[0].nodePort}')
+node_port=$("$kubectl" get service guestbook-frontend -o 'jsonpath={.spec.ports[0].nodePort}')
 cat <<NEXT
 
 The cluster is up. Copy and paste:
@@ -35,10 +35,10 @@ $([ "$kubectl" = "$(command -v kubectl)" ] || echo "  export PATH=${kubectl%/*}:
   kubectl get pods -A -o wide
   alias flatnet="node $PWD/dist/flatnet.js"
   flatnet lab exec --name $name outside -- curl -s http://$node_ip:$node_port/     # a node port, from outside the nodes
-  kubectl scale deployment guestbook --replicas=5
+  kubectl scale deployment guestbook-api --replicas=5
   kubectl apply -f examples/netshoot.yaml && kubectl wait --for=condition=Ready pod/netshoot
-  kubectl exec netshoot -- dig +search guestbook                  # cluster DNS
-  kubectl exec netshoot -- curl -s http://guestbook/              # a Service by its name
+  kubectl exec netshoot -- dig +search guestbook-api                  # cluster DNS
+  kubectl exec netshoot -- curl -s http://guestbook-frontend/              # a Service by its name
   flatnet lab status --name $name
   flatnet lab down --name $name                                   # leaves no trace
 NEXT

@@ -63,7 +63,7 @@ describe('the first cluster', () => {
       echoDeployment('echo', 3),
       service('echo', {
         type: 'NodePort',
-        ports: [{ name: 'http', port: 80, targetPort: 'http', nodePort: 30080 }],
+        ports: [{ name: 'http', port: 80, targetPort: 'http', nodePort: 30180 }],
       }),
     ]);
     await lab.kubectl(['rollout', 'status', 'deployment/echo', '--timeout=60s']);
@@ -76,7 +76,7 @@ describe('the first cluster', () => {
     const node = await lab.value('node/node-2', '{.status.addresses[?(@.type=="InternalIP")].address}');
     const fromOutside = await lab.exec('outside', [
       ...['curl', '-sS', '--max-time', '10', '-H', 'Connection: close', '-w', '\\n'],
-      `http://${node}:30080/hostname?n=[1-60]`,
+      `http://${node}:30180/hostname?n=[1-60]`,
     ]);
     expect(new Set(fromOutside.trim().split('\n'))).toEqual(pods);
   });
@@ -112,7 +112,7 @@ describe('the first cluster', () => {
     for (const name of (await lab.kubectl(['get', 'deployments', '-o', 'name'])).trim().split('\n')) {
       await lab.kubectl(['rollout', 'status', name, '--timeout=60s']);
     }
-    const page = await curl('client', 'http://guestbook/');
+    const page = await curl('client', 'http://guestbook-frontend/');
     expect(page).toContain('<html');
   });
 });
