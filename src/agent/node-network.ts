@@ -11,7 +11,7 @@ import type { Cidr } from '../net/cidr.ts';
 import type { IpFamily } from '../net/ip.ts';
 import type { Mac } from '../net/mac.ts';
 import { podMtu, type Backend, type LocalNode } from '../podnet/backends/backend.ts';
-import { renderMasquerade, renderNoMasquerade } from '../podnet/masquerade/ruleset.ts';
+import { MASQUERADE_TABLE, renderMasquerade, renderNoMasquerade } from '../podnet/masquerade/ruleset.ts';
 import type { FamilyLease, NodeLease } from '../podnet/node-lease.ts';
 import type { PodNetwork } from '../podnet/pod-network.ts';
 import { podCidrOf, publicIpOverwrite, publishedMac } from '../podnet/stores/kubernetes/annotations.ts';
@@ -39,8 +39,8 @@ export interface NodeNetworkOptions {
 
 const CONFIGURE = 'configure';
 const BRIDGE = 'bridge';
-const RECLAIM = 'reclaim';
-const RECLAIM_EVERY_MS = 300_000;
+const VERIFY = 'verify';
+const VERIFY_EVERY_MS = 60_000;
 
 /**
  * Brings this node's own part of the pod network about, each step when the one before is in place: tunnel devices,
@@ -52,6 +52,7 @@ export class NodeNetwork {
   #node: NodeView | undefined;
   #applied = '';
   #masquerade = '';
+  #podCidrs: ReadonlyMap<IpFamily, Cidr> = new Map();
   #waitsFor: string;
 
   constructor(options: NodeNetworkOptions) {
@@ -110,16 +111,27 @@ export class NodeNetwork {
 
   async run(signal: AbortSignal): Promise<void> {
     this.#options.kernel.watch({ groups: ['link'], signal, onEvent: (event) => this.#onEvent(event) });
-    this.#queue.addAfter(RECLAIM, RECLAIM_EVERY_MS);
+    this.#queue.addAfter(VERIFY, VERIFY_EVERY_MS);
     await this.#queue.run(signal);
   }
 
   async #process(key: string): Promise<void> {
-    if (key === RECLAIM) {
-      this.#options.attachment.reclaim();
-      this.#queue.addAfter(RECLAIM, RECLAIM_EVERY_MS);
+    if (key === VERIFY) {
+      this.#queue.addAfter(VERIFY, VERIFY_EVERY_MS);
+      await this.#verify();
     } else if (key === BRIDGE) this.#options.attachment.repair();
     else await this.#configure();
+  }
+
+  /** Puts right what others may have undone and what no event tells of; frees what vanished pods held. */
+  async #verify(): Promise<void> {
+    const { attachment, nft } = this.#options;
+    attachment.reclaim();
+    if (this.#podCidrs.size === 0) return;
+    enableForwarding(this.#podCidrs.keys());
+    if (nft.chains({ family: 'inet', name: MASQUERADE_TABLE }) === undefined) this.#masquerade = '';
+    await this.#applyMasquerade();
+    await this.#installPlugin();
   }
 
   async #configure(): Promise<void> {
@@ -154,7 +166,8 @@ export class NodeNetwork {
         renderSubnetEnv(config.network, podCidrs, mtu, config.ipMasq),
         0o644,
       );
-      await this.#applyMasquerade(podCidrs);
+      this.#podCidrs = podCidrs;
+      await this.#applyMasquerade();
       await this.#installPlugin();
       this.#applied = wanted;
       this.#waitsFor = '';
@@ -167,9 +180,9 @@ export class NodeNetwork {
     store.markAvailable();
   }
 
-  async #applyMasquerade(podCidrs: ReadonlyMap<IpFamily, Cidr>): Promise<void> {
+  async #applyMasquerade(): Promise<void> {
     const { config, nft } = this.#options;
-    const ranges = [...podCidrs].map(([family, podCidr]) => ({
+    const ranges = [...this.#podCidrs].map(([family, podCidr]) => ({
       podCidr,
       network: config.network.networks.get(family) ?? podCidr,
     }));

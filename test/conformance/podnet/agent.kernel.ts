@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { NODES } from '../../../src/cluster/resource-type.ts';
+import { EVENTS, NODES } from '../../../src/cluster/resource-type.ts';
 import { SmallCluster } from './small-cluster.ts';
 
 const ECHO = 'icmp[icmptype] == icmp-echo';
@@ -101,5 +101,101 @@ describe.each([
     expect(await node.http('/readyz?verbose')).toMatch(/\[-\]nodes failed/);
     expect((await node.plugin('DEL', c)).exitCode).toBe(0);
     await cluster.startApi();
+  });
+});
+
+describe('what goes wrong around an agent', () => {
+  let cluster: SmallCluster;
+
+  beforeAll(async () => {
+    cluster = await SmallCluster.start({ backend: { Type: 'vxlan' }, nodes: 2 });
+    for (const node of cluster.nodes) node.startAgent();
+    for (const node of cluster.nodes) await node.ready();
+  });
+
+  afterAll(async () => cluster.stop());
+
+  test('a node with a wrong annotation is reported, the others stay reachable', async () => {
+    const annotations = {
+      [`${P}kube-subnet-manager`]: 'true',
+      [`${P}backend-type`]: 'vxlan',
+      [`${P}public-ip`]: 'x',
+    };
+    await cluster.client.create(NODES, {
+      metadata: { name: 'odd', annotations },
+      spec: { podCIDRs: ['10.244.9.0/24'] },
+    });
+    const node = cluster.node(1);
+    await vi.waitFor(() =>
+      expect(node.log).toContain(`node odd: annotation ${P}public-ip is \\"x\\", not an IPv4 address`),
+    );
+    expect(await node.http('/metrics', 10249)).toContain('flatnet_podnet_node_problems{node="odd"} 1');
+    await vi.waitFor(async () => {
+      const events = await cluster.client.list(EVENTS, { namespace: 'default' });
+      expect(events.items.map(({ message }) => message).join()).toContain('node odd: annotation');
+    });
+    expect(node.kernel.routes({ protocol: 70 }).map(({ destination }) => destination.toString())).toEqual([
+      '10.244.2.0/24',
+    ]);
+    await cluster.client.delete(NODES, { name: 'odd' });
+    await vi.waitFor(async () => expect(await node.http('/metrics', 10249)).not.toContain('node="odd"'));
+  });
+
+  test('a node that leaves the cluster is forgotten, one that comes back is reached again', async () => {
+    const [one, two] = [cluster.node(1), cluster.node(2)];
+    const known = (): string[] =>
+      one.kernel.routes({ protocol: 70 }).map(({ destination }) => destination.toString());
+    await cluster.client.delete(NODES, { name: two.name });
+    await vi.waitFor(() => expect(known()).toEqual([]));
+    await cluster.register(two);
+    await vi.waitFor(() => expect(known()).toEqual(['10.244.2.0/24']), 5000);
+  });
+
+  test('a node without pod CIDR waits, says so, and goes on when it gets one', async () => {
+    const [late] = cluster.addNodes(1);
+    await cluster.client.create(NODES, { metadata: { name: late?.name ?? '' } });
+    late?.startAgent();
+    await vi.waitFor(async () => {
+      expect(await late?.http('/readyz')).toContain(
+        '[-]podnet failed: node node-3: spec.podCIDRs has no IPv4 range yet',
+      );
+    }, 5000);
+    const podCIDRs = ['10.244.3.0/24'];
+    await cluster.client.patch(
+      NODES,
+      { name: 'node-3' },
+      { type: 'merge', body: { spec: { podCIDR: podCIDRs[0], podCIDRs } } },
+    );
+    const body = { status: { addresses: [{ type: 'InternalIP', address: late?.ip }] } };
+    await cluster.client.patch(
+      NODES,
+      { name: 'node-3' },
+      { type: 'strategic', body },
+      { subresource: 'status' },
+    );
+    await late?.ready();
+    expect(late?.kernel.link('flannel.1')?.up).toBe(true);
+  });
+
+  test('a port that is taken is named, and pods are served all the same', async () => {
+    const node = cluster.node(1);
+    await node.stopAgent('SIGTERM');
+    const squatter = node.occupy(10249);
+    node.startAgent();
+    await node.ready();
+    expect(node.log).toMatch(/metricsBindAddress 127\.0\.0\.1:10249: cannot listen; the rest goes on/);
+    squatter();
+    await node.addPod(cluster.podName('served'));
+  });
+
+  test('masquerade off, and a configuration that is wrong ends the agent with its reason', async () => {
+    const node = cluster.node(2);
+    await node.stopAgent('SIGTERM');
+    node.startAgent({ network: { Network: '10.96.0.0/12', Backend: { Type: 'vxlan' } } });
+    await vi.waitFor(() => expect(node.log).toContain('overlaps the Service range 10.96.0.0/16'), 5000);
+    expect(await node.stopAgent('SIGKILL')).toBeNull();
+    node.startAgent({ ipMasq: false });
+    await node.ready();
+    expect((await node.run('nft', ['list', 'tables'])).stdout).not.toContain('flatnet-masquerade');
   });
 });

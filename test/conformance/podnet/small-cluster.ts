@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { vi } from 'vitest';
@@ -115,6 +115,12 @@ export class SmallNode {
     );
   }
 
+  /** Takes a port of the node's loopback; call the result to give it back. */
+  occupy(port: number): () => void {
+    const fd = listenTcp(Ip.parse('127.0.0.1'), port, { netns: this.netns.fd });
+    return () => closeSync(fd);
+  }
+
   async run(command: string, args: readonly string[]): Promise<RunResult> {
     return run(command, args, { netns: this.netns.fd });
   }
@@ -173,7 +179,10 @@ export class SmallCluster {
   #client: ApiClient | undefined;
   #fabric: Netns | undefined;
 
+  readonly #dualStack: boolean;
+
   private constructor(options: SmallClusterOptions) {
+    this.#dualStack = options.dualStack === true;
     const v6 = options.dualStack === true ? { EnableIPv6: true, IPv6Network: 'fd00:10:244::/56' } : {};
     this.network = { Network: '10.244.0.0/16', ...v6, Backend: options.backend };
   }
@@ -182,9 +191,10 @@ export class SmallCluster {
     const cluster = new SmallCluster(options);
     try {
       await run(process.execPath, ['scripts/build.mjs', cluster.dist], { timeoutMs: 60_000 });
-      cluster.#buildFabric(options.nodes);
+      cluster.#buildFabric();
+      cluster.addNodes(options.nodes);
       await cluster.startApi();
-      for (const node of cluster.nodes) await cluster.#register(node, options.dualStack === true);
+      for (const node of cluster.nodes) await cluster.register(node);
       return cluster;
     } catch (error) {
       await cluster.stop();
@@ -228,6 +238,34 @@ export class SmallCluster {
     this.#namespaces.push(name);
   }
 
+  /** More machines on the underlay, not registered yet. */
+  addNodes(count: number): SmallNode[] {
+    const first = this.nodes.length + 1;
+    const fabric = LinuxRouteKernel.open(this.#fabric?.fd);
+    const bridge = fabric.link('underlay')?.index ?? 0;
+    for (let index = first; index < first + count; index += 1) {
+      const name = `${this.#prefix}-node${index}`;
+      this.createNamespace(name);
+      const netns = Netns.named(name);
+      fabric.addLink({
+        kind: 'veth',
+        name: `to-node${index}`,
+        master: bridge,
+        up: true,
+        peer: { name: 'eth0', netns: netns.fd },
+      });
+      const node = new SmallNode(this, index, netns);
+      this.nodes.push(node);
+      for (const device of ['lo', 'eth0'])
+        node.kernel.changeLink(node.kernel.link(device)?.index ?? 0, { up: true });
+      const link = node.kernel.link('eth0')?.index ?? 0;
+      node.kernel.addAddress({ link, ip: Ip.parse(node.ip), prefixLength: 24 });
+      node.kernel.addAddress({ link, ip: Ip.parse(`fd00:30::${index}`), prefixLength: 64, noDad: true });
+    }
+    fabric.close();
+    return this.nodes.slice(first - 1);
+  }
+
   /** Runs a program in a pod's (or any named) namespace; returns what it printed. */
   async inside(namespace: string, command: string, ...args: string[]): Promise<string> {
     const netns = Netns.named(namespace);
@@ -254,7 +292,7 @@ export class SmallCluster {
     for (const folder of [this.folder, this.dist]) rmSync(folder, { recursive: true, force: true });
   }
 
-  #buildFabric(count: number): void {
+  #buildFabric(): void {
     const fabricName = `${this.#prefix}-fabric`;
     this.createNamespace(fabricName);
     this.#fabric = Netns.named(fabricName);
@@ -262,29 +300,12 @@ export class SmallCluster {
     const bridge = fabric.addLink({ kind: 'bridge', name: 'underlay', up: true })?.index ?? 0;
     fabric.addAddress({ link: bridge, ip: Ip.parse(API_HOST), prefixLength: 24 });
     fabric.addAddress({ link: bridge, ip: Ip.parse('fd00:30::fe'), prefixLength: 64, noDad: true });
-    for (let index = 1; index <= count; index += 1) {
-      const name = `${this.#prefix}-node${index}`;
-      this.createNamespace(name);
-      const netns = Netns.named(name);
-      fabric.addLink({
-        kind: 'veth',
-        name: `to-node${index}`,
-        master: bridge,
-        up: true,
-        peer: { name: 'eth0', netns: netns.fd },
-      });
-      const node = new SmallNode(this, index, netns);
-      this.nodes.push(node);
-      for (const device of ['lo', 'eth0'])
-        node.kernel.changeLink(node.kernel.link(device)?.index ?? 0, { up: true });
-      const link = node.kernel.link('eth0')?.index ?? 0;
-      node.kernel.addAddress({ link, ip: Ip.parse(node.ip), prefixLength: 24 });
-      node.kernel.addAddress({ link, ip: Ip.parse(`fd00:30::${index}`), prefixLength: 64, noDad: true });
-    }
     fabric.close();
   }
 
-  async #register(node: SmallNode, dualStack: boolean): Promise<void> {
+  /** Makes the Node object, as kubelet and controller manager do. */
+  async register(node: SmallNode): Promise<void> {
+    const dualStack = this.#dualStack;
     const podCIDRs = [`10.244.${node.index}.0/24`, ...(dualStack ? [`fd00:10:244:${node.index}::/64`] : [])];
     await this.client.create(NODES, {
       metadata: { name: node.name },
