@@ -51,9 +51,10 @@ export class EventRecorder {
 
   /** Queues the Event and returns at once; one that cannot be delivered is logged and dropped. */
   record(object: KubeObject, type: 'Normal' | 'Warning', reason: string, message: string): void {
-    const about = `${object.kind}/${object.metadata?.namespace ?? ''}/${object.metadata?.name ?? ''}`;
+    const { namespace = '', name = '', uid = '' } = object.metadata ?? {};
+    const about = [object.kind, namespace, name, uid].join('/');
     if (!this.#withinBudget(about)) return;
-    const key = [about, object.metadata?.uid ?? '', type, reason, message].join('\n');
+    const key = [about, type, reason, message].join('\n');
     const now = new Date().toISOString().replace(/\.\d+/, '');
     const known = this.#occurrences.get(key);
     if (known === undefined) {

@@ -1,7 +1,7 @@
 import type { KubeObject } from './kube-object.ts';
 
 /** One operation of RFC 6902. */
-export interface JsonPatchOperation {
+interface JsonPatchOperation {
   readonly op: 'add' | 'remove' | 'replace' | 'move' | 'copy' | 'test';
   readonly path: string;
   readonly from?: string;

@@ -6,12 +6,12 @@ import type { ClusterAccess } from './access.ts';
 import type { KubeObject } from './kube-object.ts';
 
 /** Only for tests, valid for kubernetes.default.svc and for nobody to trust. */
-export const TEST_KEY = `-----BEGIN PRIVATE KEY-----
+const TEST_KEY = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgIqDY8OV+q5Z+Cgcu
 TE/gWyAtkJ1DRIYdYHAlRnCT24KhRANCAARKTOhIvI9r0KZ8wtnsjixBTq3yx+pY
 4QvjEVeLNPCnYgnFOdcHq2eb2aLEQCA/k0CGKc+FSLLQ7MUgeWxYQqJC
 -----END PRIVATE KEY-----`;
-export const TEST_CERTIFICATE = `-----BEGIN CERTIFICATE-----
+const TEST_CERTIFICATE = `-----BEGIN CERTIFICATE-----
 MIIBdzCCAR2gAwIBAgIBATAKBggqhkjOPQQDAjAaMRgwFgYDVQQDDA9UZXN0IG9m
 IEZsYXRuZXQwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBoxGDAW
 BgNVBAMMD1Rlc3Qgb2YgRmxhdG5ldDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IA

@@ -38,7 +38,7 @@ export interface Views {
   readonly leases: ObjectView<Lease>;
 }
 
-export interface Followed {
+interface Followed {
   run(signal: AbortSignal): Promise<void>;
   synced(signal?: AbortSignal): Promise<void>;
 }

@@ -52,11 +52,18 @@ class Rollouts {
       return;
     }
     if (deployment.spec?.strategy?.type === 'Recreate' && !(await this.#isCleared(deployment, old))) return;
-    const fresh = found ?? (await this.#history.create(deployment, sets));
+    const fresh = found ?? (await this.#begin(deployment, sets));
     if (fresh === undefined) return;
     const current = await this.#history.mark(deployment, fresh, old);
     await this.#step(deployment, current, old);
     await this.#history.prune(deployment, old);
+  }
+
+  async #begin(deployment: Deployment, sets: readonly ReplicaSet[]): Promise<ReplicaSet | undefined> {
+    const created = await this.#history.create(deployment, sets);
+    const replicas = created?.spec?.replicas ?? 0;
+    if (created !== undefined && replicas > 0) this.#tellScaling(deployment, created, 0, replicas);
+    return created;
   }
 
   async #step(deployment: Deployment, fresh: ReplicaSet, old: readonly ReplicaSet[]): Promise<void> {
@@ -88,10 +95,14 @@ class Rollouts {
       { signal: this.#context.signal },
     );
     this.#context.views.replicaSets.written(resized);
-    const name = set.metadata?.name ?? '';
-    const message = `Scaled ${replicas > before ? 'up' : 'down'} replica set ${name} from ${before} to ${replicas}`;
-    this.#recorder.record(deployment, 'Normal', 'ScalingReplicaSet', message);
+    this.#tellScaling(deployment, set, before, replicas);
     return resized;
+  }
+
+  #tellScaling(deployment: Deployment, set: ReplicaSet, from: number, to: number): void {
+    const name = set.metadata?.name ?? '';
+    const message = `Scaled ${to > from ? 'up' : 'down'} replica set ${name} from ${from} to ${to}`;
+    this.#recorder.record(deployment, 'Normal', 'ScalingReplicaSet', message);
   }
 
   #setsOf(deployment: Deployment): ReplicaSet[] {

@@ -2,7 +2,7 @@ import type { Node, NodeSelectorTerm, PodSpec, Taint, Toleration } from 'kuberne
 import { matchesLabels, matchesRequirement } from './label-selector.ts';
 
 export const UNSCHEDULABLE_TAINT: Taint = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' };
-export const NOT_READY_TAINT: Taint = { key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' };
+const NOT_READY_TAINT: Taint = { key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' };
 
 /** Why a pod may not run on a node, in kube-scheduler's words; undefined when it may. */
 export function misfit(spec: PodSpec, tolerations: readonly Toleration[], node: Node): string | undefined {
@@ -20,7 +20,7 @@ export function misfit(spec: PodSpec, tolerations: readonly Toleration[], node: 
   return `had untolerated taint {${obstacle.key}: ${obstacle.value ?? ''}}`;
 }
 
-export function isNodeReady(node: Node): boolean {
+function isNodeReady(node: Node): boolean {
   return node.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
 }
 

@@ -156,7 +156,7 @@ function facts(node: Node): unknown {
 }
 
 /** Pure: the node's taints as its conditions want them; those that stay keep their time and place. */
-export function wantedTaints(node: Node, known: readonly Taint[]): Taint[] {
+function wantedTaints(node: Node, known: readonly Taint[]): Taint[] {
   const status = (type: string): string | undefined =>
     node.status?.conditions?.find((condition) => condition.type === type)?.status;
   const ready = status('Ready');

@@ -121,7 +121,7 @@ export class ReplicaSetHistory {
   }
 }
 
-export function revisionOf(set: ReplicaSet): number {
+function revisionOf(set: ReplicaSet): number {
   return Number(set.metadata?.annotations?.[REVISION] ?? 0);
 }
 
