@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import type { Node, NodeCondition, NodeStatus, Pod } from 'kubernetes-types/core/v1.js';
 import type { ApiClient } from '../../cluster/api-client.ts';
 import { hasStatus } from '../../cluster/api-error.ts';
@@ -55,10 +54,10 @@ export class Kubelet {
   readonly #workers = new Map<string, PodWorker>();
   readonly #running = new Set<Promise<void>>();
   #reportedAt = 0;
+  /** What was last said about the network. */
+  #reported: string | undefined;
 
   constructor(options: KubeletOptions, signal: AbortSignal) {
-    // Every pod of the node listens.
-    setMaxListeners(0, signal);
     this.#options = options;
     this.#signal = signal;
     this.#cni = new CniRuntime(options.node);
@@ -147,17 +146,16 @@ export class Kubelet {
 
   /** Tells of the network at once, and now and then looks whether the API still has what was told. */
   async #report(): Promise<void> {
-    let reported = this.#networkProblem();
     let checkedAt = Date.now();
     while (!this.#signal.aborted) {
-      await sleep(reported === undefined ? STEADY_POLL_MS : NETWORK_POLL_MS, this.#signal);
-      const now = this.#networkProblem();
-      if (this.#signal.aborted || (now === reported && Date.now() - checkedAt < CHECK_MS)) continue;
+      await sleep(this.#reported === undefined ? STEADY_POLL_MS : NETWORK_POLL_MS, this.#signal);
+      const isNews = this.#networkProblem() !== this.#reported;
+      if (this.#signal.aborted || (!isNews && Date.now() - checkedAt < CHECK_MS)) continue;
       try {
         await this.#writeStatus();
-        reported = now;
         checkedAt = Date.now();
       } catch (error) {
+        this.#reported = 'not told';
         this.#options.logger.warn({ error: describeError(error) }, 'cannot write the status of the node');
       }
     }
@@ -168,7 +166,9 @@ export class Kubelet {
     const { client, node } = this.#options;
     const old = await client.get<Node>(NODES, { name: node.name });
     const conditions: NodeCondition[] = old.status?.conditions ?? [];
-    const status = nodeStatus(this.#facts(), conditions, seconds(new Date()));
+    const facts = this.#facts();
+    const status = nodeStatus(facts, conditions, seconds(new Date()));
+    this.#reported = facts.networkProblem;
     if (Date.now() - this.#reportedAt < REPORT_MS && !differs(status, conditions)) return;
     await client.patch(
       NODES,

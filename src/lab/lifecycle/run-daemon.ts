@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
 import { createLogger } from '../../log/logger.ts';
 import { LabDaemon } from '../daemon/lab-daemon.ts';
@@ -19,6 +20,8 @@ export async function runDaemon(name: string, flatnet: readonly string[]): Promi
     });
   }
   const stop = new AbortController();
+  // Every pod, informer and controller of the cluster listens.
+  setMaxListeners(0, stop.signal);
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
   // One pod's failure must not end a whole cluster; it is logged with its stack.
   process.on('unhandledRejection', (error) => logger.error({ err: error }, 'unhandled rejection'));
