@@ -26,12 +26,13 @@ async function answers(pod: string, url: string, count: number): Promise<Set<str
   return new Set(text.split('\n').filter((line) => line !== ''));
 }
 
-async function readyPods(app: string): Promise<string[]> {
-  const text = await lab.kubectl([
-    ...['get', 'pods', '-l', `app=${app}`, '--field-selector=status.phase=Running', '-o'],
-    'jsonpath={range .items[?(@.metadata.deletionTimestamp=="")]}{.metadata.name}{"\\n"}{end}',
-  ]);
-  return text.split('\n').filter((line) => line !== '');
+/** Names of an application's pods that nobody is deleting. */
+async function livePods(app: string): Promise<string[]> {
+  const text = await lab.kubectl(['get', 'pods', '-l', `app=${app}`, '-o', 'json']);
+  const list = JSON.parse(text) as { items: { metadata: { name: string; deletionTimestamp?: string } }[] };
+  return list.items
+    .filter((pod) => pod.metadata.deletionTimestamp === undefined)
+    .map((pod) => pod.metadata.name);
 }
 
 describe('the first cluster', () => {
@@ -67,7 +68,7 @@ describe('the first cluster', () => {
       }),
     ]);
     await lab.kubectl(['rollout', 'status', 'deployment/echo', '--timeout=60s']);
-    const pods = new Set(await readyPods('echo'));
+    const pods = new Set(await livePods('echo'));
     expect(pods.size).toBe(3);
     const clusterIp = await lab.value('service/echo', '{.spec.clusterIP}');
     expect(await answers('client', `http://${clusterIp}/hostname`, 60)).toEqual(pods);
@@ -100,7 +101,7 @@ describe('the first cluster', () => {
       ...['exec', 'client', '--', 'curl', '-sS', '--rate', '200/s', '--max-time', '5', '--fail'],
       ...['-H', 'Connection: close', '-o', '/dev/null', '-w', '%{http_code}\\n', `${url}?n=[1-1000]`],
     ]);
-    const [first] = await readyPods('echo');
+    const [first] = await livePods('echo');
     await lab.kubectl(['delete', 'pod', first ?? '', '--wait=false']);
     const codes = (await requests).trim().split('\n');
     expect(codes).toHaveLength(1000);
