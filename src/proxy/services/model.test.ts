@@ -107,51 +107,71 @@ function shown(port: ServicePort): unknown {
   return { to: `${port.address} ${port.port} ${port.affinitySeconds}`, endpoints: endpoints.sort() };
 }
 
+/** The model beside plain maps of the same objects, and what it told so far. */
+class Follower {
+  readonly model = new ServiceModel();
+  readonly services = new Map<string, ServiceSpec>();
+  readonly slices = new Map<string, SliceSpec>();
+  readonly told = new Map<string, unknown>();
+
+  take(step: Step): void {
+    switch (step.do) {
+      case 'service':
+        this.services.set(step.spec.key, step.spec);
+        return this.model.setService(step.spec);
+      case 'no service':
+        this.services.delete(step.key);
+        return this.model.deleteService(step.key);
+      case 'slice':
+        this.model.setSlice(step.key, step.spec, this.slices.get(step.key));
+        this.slices.set(step.key, step.spec);
+        return;
+      case 'no slice':
+        return this.#deleteSlice(step.key);
+      case 'drain':
+        return this.drain();
+    }
+  }
+
+  drain(): void {
+    for (const { id, port } of this.model.drain()) {
+      if (port === undefined) this.told.delete(id);
+      else this.told.set(id, shown(port));
+    }
+  }
+
+  #deleteSlice(key: string): void {
+    const old = this.slices.get(key);
+    if (old !== undefined) this.model.deleteSlice(key, old);
+    this.slices.delete(key);
+  }
+}
+
 test('what is told step by step adds up to what the objects say', () => {
   fc.assert(
     fc.property(steps, (all) => {
-      const model = new ServiceModel();
-      const services = new Map<string, ServiceSpec>();
-      const slices = new Map<string, SliceSpec>();
-      const told = new Map<string, unknown>();
-      for (const step of [...all, { do: 'drain' } as const]) {
-        if (step.do === 'service') {
-          services.set(step.spec.key, step.spec);
-          model.setService(step.spec);
-        } else if (step.do === 'no service') {
-          services.delete(step.key);
-          model.deleteService(step.key);
-        } else if (step.do === 'slice') {
-          model.setSlice(step.key, step.spec, slices.get(step.key));
-          slices.set(step.key, step.spec);
-        } else if (step.do === 'no slice') {
-          const old = slices.get(step.key);
-          if (old !== undefined) model.deleteSlice(step.key, old);
-          slices.delete(step.key);
-        } else {
-          for (const { id, port } of model.drain()) {
-            if (port === undefined) told.delete(id);
-            else told.set(id, shown(port));
-          }
-          expect(told).toEqual(expected(services.values(), [...slices.values()]));
-        }
-      }
-      const whole = model.drainAll();
-      expect(new Map(whole.map((port) => [port.id, shown(port)]))).toEqual(told);
+      const follower = new Follower();
+      for (const step of all) follower.take(step);
+      follower.drain();
+      const wanted = expected(follower.services.values(), [...follower.slices.values()]);
+      expect(follower.told).toEqual(wanted);
+      const whole = follower.model.drainAll();
+      expect(new Map(whole.map((port) => [port.id, shown(port)]))).toEqual(wanted);
     }),
     { numRuns: 300 },
   );
 });
 
+const spec = (key: string, ip: string): ServiceSpec => ({
+  key,
+  addresses: [{ family: 4, address: ip }],
+  ports: [{ name: '', protocol: 'TCP', port: 80, nodePort: 0 }],
+  affinitySeconds: 0,
+  problems: [],
+});
+
 test('a change of one Service tells of that Service alone', () => {
   const model = new ServiceModel();
-  const spec = (key: string, ip: string): ServiceSpec => ({
-    key,
-    addresses: [{ family: 4, address: ip }],
-    ports: [{ name: '', protocol: 'TCP', port: 80, nodePort: 0 }],
-    affinitySeconds: 0,
-    problems: [],
-  });
   model.setService(spec('shop/a', '10.96.0.1'));
   model.setService(spec('shop/b', '10.96.0.2'));
   expect(model.drain()).toHaveLength(2);

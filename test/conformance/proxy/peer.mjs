@@ -38,16 +38,19 @@ function callTcp({ host, port, timeoutMs }) {
 
 const udpSockets = new Map();
 
+/** A connected socket: only such a one is told of ICMP errors. */
+async function udpSocket(host, port, localPort) {
+  const socket = dgram.createSocket(net.isIPv6(host) ? 'udp6' : 'udp4');
+  await new Promise((resolve) => socket.bind(localPort ?? 0, resolve));
+  await new Promise((resolve) => socket.connect(port, host, resolve));
+  return socket;
+}
+
 /** With `localPort` the same socket is used again: the same flow, as a resolver or a syslog client has it. */
-function callUdp({ host, port, timeoutMs, localPort }) {
+async function callUdp({ host, port, timeoutMs, localPort }) {
+  const socket = udpSockets.get(localPort) ?? (await udpSocket(host, port, localPort));
+  if (localPort !== undefined) udpSockets.set(localPort, socket);
   return new Promise((resolve) => {
-    const key = `${localPort} ${host}`;
-    let socket = localPort === undefined ? undefined : udpSockets.get(key);
-    if (socket === undefined) {
-      socket = dgram.createSocket(net.isIPv6(host) ? 'udp6' : 'udp4');
-      socket.bind(localPort ?? 0);
-      if (localPort !== undefined) udpSockets.set(key, socket);
-    }
     const timer = setTimeout(() => done({ error: 'ETIMEDOUT' }), timeoutMs);
     const onMessage = (data) => done({ reply: data.toString() });
     const onError = (error) => done({ error: error.code });
@@ -60,7 +63,7 @@ function callUdp({ host, port, timeoutMs, localPort }) {
     };
     socket.on('message', onMessage);
     socket.on('error', onError);
-    socket.send('hello', port, host, (error) => error && onError(error));
+    socket.send('hello', (error) => error && onError(error));
   });
 }
 

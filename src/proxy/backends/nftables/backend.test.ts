@@ -246,18 +246,19 @@ describe('one change', () => {
   });
 });
 
+async function traceOne(
+  wanted: ServicePort,
+  source: string,
+  destination: string,
+  number: number,
+): Promise<TraceResult> {
+  const nft = new FakeNft();
+  (await start(nft)).rebuild([wanted]);
+  const tracer = new ProxyTracer(nft, SETS, 4, OPTIONS.clusterCidrs);
+  return tracer.trace({ source, destination, protocol: 'TCP', port: number, draw: () => 0 });
+}
+
 describe('masquerade', () => {
-  const trace = async (
-    wanted: ServicePort,
-    source: string,
-    destination: string,
-    number: number,
-  ): Promise<TraceResult> => {
-    const nft = new FakeNft();
-    (await start(nft)).rebuild([wanted]);
-    const tracer = new ProxyTracer(nft, SETS, 4, OPTIONS.clusterCidrs);
-    return tracer.trace({ source, destination, protocol: 'TCP', port: number, draw: () => 0 });
-  };
   const local = port({ endpoints: [endpoint(1, true)], nodePort: 30080 });
   const remote = port({ endpoints: [endpoint(1)], nodePort: 30080 });
 
@@ -268,7 +269,7 @@ describe('masquerade', () => {
     ['a machine off the cluster to a ClusterIP', local, '192.0.2.1', '10.96.0.80', 80, true],
     ['anybody to a node port', local, '10.244.2.2', '10.250.0.1', 30080, true],
   ] as const)('of %s', async (_, wanted, source, destination, number, masquerade) => {
-    expect(await trace(wanted, source, destination, number)).toEqual({
+    expect(await traceOne(wanted, source, destination, number)).toEqual({
       verdict: 'dnat',
       address: '10.244.1.1',
       port: 8080,
@@ -277,15 +278,18 @@ describe('masquerade', () => {
   });
 });
 
-describe('what the kernel remembers of endpoints that are gone', () => {
-  const flow = (source: string, reached: string): Flow => ({
-    family: 4,
-    protocol: 17,
-    original: { source, sourcePort: 4000, destination: '10.96.0.80', destinationPort: 80 },
-    reply: { source: reached, sourcePort: 8080, destination: source, destinationPort: 4000 },
-    id: 1,
-  });
+const flow = (source: string, reached: string): Flow => ({
+  family: 4,
+  protocol: 17,
+  original: { source, sourcePort: 4000, destination: '10.96.0.80', destinationPort: 80 },
+  reply: { source: reached, sourcePort: 8080, destination: source, destinationPort: 4000 },
+  id: 1,
+});
 
+const client = (source: string): string =>
+  addressField(source) + addressField('10.96.0.80') + protocolField('TCP') + portField(80);
+
+describe('what the kernel remembers of endpoints that are gone', () => {
   test('UDP flows to them are deleted, and no others', async () => {
     const conntrack = new FakeConntrack();
     const backend = await start(new FakeNft(), conntrack);
@@ -304,8 +308,6 @@ describe('what the kernel remembers of endpoints that are gone', () => {
     const backend = await start(nft);
     const sticky = port({ affinitySeconds: 100 });
     backend.rebuild([sticky]);
-    const client = (source: string): string =>
-      addressField(source) + addressField('10.96.0.80') + protocolField('TCP') + portField(80);
     nft.commit([
       {
         operation: 'add',
