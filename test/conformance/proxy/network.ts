@@ -122,9 +122,12 @@ export class ProxyNetwork {
       'route add default via 10.250.0.3',
       '-6 route add default via fd00:250::3',
     ]);
-    for (const other of [remote, outside]) {
-      await ip(other, ['route add default via 10.250.0.1', '-6 route add default via fd00:250::1']);
-    }
+    // Its pod answers UDP by its own address.
+    await ip(remote, [
+      'route add default via 10.250.0.1 src 10.244.2.10',
+      '-6 route add default via fd00:250::1',
+    ]);
+    await ip(outside, ['route add default via 10.250.0.1', '-6 route add default via fd00:250::1']);
     const forward = [
       'net.ipv4.ip_forward=1',
       'net.ipv6.conf.all.forwarding=1',
