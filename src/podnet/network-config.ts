@@ -15,7 +15,7 @@ export interface VxlanSettings {
   readonly underlayMtu: number | undefined;
 }
 
-export interface HostGwSettings {
+interface HostGwSettings {
   readonly type: 'host-gw';
   readonly underlayMtu: number | undefined;
 }

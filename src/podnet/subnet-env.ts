@@ -2,8 +2,6 @@ import { Cidr } from '../net/cidr.ts';
 import type { IpFamily } from '../net/ip.ts';
 import type { NetworkConfig } from './network-config.ts';
 
-export const SUBNET_ENV_PATH = '/run/flannel/subnet.env';
-
 /**
  * The content of flannel's subnet.env, in its order; other tools (and flannel's own CNI plugin) read it. The subnet
  * is written with its first usable address.

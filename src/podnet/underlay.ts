@@ -35,7 +35,7 @@ const SCOPE_GLOBAL = 0;
 
 /**
  * Finds the interface that carries the cluster: the one that is named, else the one with the node's InternalIP, else
- * the one of the default route. Throws UNDERLAY_NOT_FOUND, NODE_IP_NOT_FOUND, MTU_TOO_LARGE.
+ * the one of the default route. Throws UNDERLAY_NOT_FOUND, NODE_IP_NOT_FOUND, MTU_TOO_LARGE, RANGES_OVERLAP.
  */
 export function describeLocalNode(facts: NodeFacts, wish: LocalNodeWish): LocalNode {
   const link = chooseLink(facts, wish);
@@ -47,7 +47,20 @@ export function describeLocalNode(facts: NodeFacts, wish: LocalNodeWish): LocalN
       vtepMac: wish.macs.get(family) ?? derivedMac(wish.name, family),
     });
   }
-  return { name: wish.name, underlay: describeUnderlay(facts, link, wish.config), families };
+  const underlay = describeUnderlay(facts, link, wish.config);
+  refuseOverlap(wish, underlay);
+  return { name: wish.name, underlay, families };
+}
+
+function refuseOverlap({ name, podCidrs }: LocalNodeWish, { device, onLink }: Underlay): void {
+  for (const podCidr of podCidrs.values()) {
+    const met = onLink.find((prefix) => prefix.overlaps(podCidr));
+    if (met === undefined) continue;
+    throw new FlatnetError(
+      `node ${name}: pod CIDR ${podCidr.toString()} overlaps ${met.toString()}, which ${device} is connected to`,
+      { code: 'RANGES_OVERLAP', hint: 'choose a range for pods that the network below does not use' },
+    );
+  }
 }
 
 function describeUnderlay(facts: NodeFacts, link: Link, config: NetworkConfig): Underlay {

@@ -15,7 +15,7 @@ export interface AddRequest extends Attachment {
   readonly netns: string;
 }
 
-export interface DelRequest extends Attachment {
+interface DelRequest extends Attachment {
   readonly command: 'DEL';
   readonly cniVersion: CniVersion;
   /** Absent when the namespace is gone already. */

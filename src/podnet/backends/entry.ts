@@ -16,14 +16,14 @@ export interface LinkEntry {
   readonly mac: Mac;
 }
 
-export interface AddressEntry {
+interface AddressEntry {
   readonly kind: 'address';
   readonly device: string;
   readonly address: Cidr;
 }
 
 /** Which MAC a tunnel's far end has: a permanent ARP or NDP entry. */
-export interface NeighbourEntry {
+interface NeighbourEntry {
   readonly kind: 'neighbour';
   readonly device: string;
   readonly ip: Ip;
@@ -31,14 +31,14 @@ export interface NeighbourEntry {
 }
 
 /** Behind which node a MAC lives. */
-export interface FdbEntry {
+interface FdbEntry {
   readonly kind: 'fdb';
   readonly device: string;
   readonly mac: Mac;
   readonly via: Ip;
 }
 
-export interface RouteEntry {
+interface RouteEntry {
   readonly kind: 'route';
   readonly device: string;
   readonly destination: Cidr;

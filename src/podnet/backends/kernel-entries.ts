@@ -11,7 +11,7 @@ import { KIND_ORDER, type Entry, type LinkEntry } from './entry.ts';
 export const ROUTE_PROTOCOL = 70;
 
 /** The alias that marks a device as ours; a device of the same name without it is adopted, never pruned. */
-export const DEVICE_ALIAS = 'flatnet';
+const DEVICE_ALIAS = 'flatnet';
 
 /** IFA_F_PERMANENT addresses of scope global; link-local ones the kernel makes itself. */
 const SCOPE_GLOBAL = 0;
