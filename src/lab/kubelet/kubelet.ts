@@ -170,12 +170,13 @@ export class Kubelet {
     const status = nodeStatus(facts, conditions, seconds(new Date()));
     this.#reported = facts.networkProblem;
     if (Date.now() - this.#reportedAt < REPORT_MS && !differs(status, conditions)) return;
-    await client.patch(
-      NODES,
-      { name: node.name },
-      { type: 'strategic', body: { status } },
-      { subresource: 'status' },
-    );
+    // Addresses are merged by type in a strategic patch, which would lose one of two InternalIPs; conditions have
+    // other owners besides the kubelet, which a merge patch would lose.
+    const { conditions: own, ...rest } = status;
+    const ref = { name: node.name };
+    const options = { subresource: 'status' };
+    await client.patch(NODES, ref, { type: 'merge', body: { status: rest } }, options);
+    await client.patch(NODES, ref, { type: 'strategic', body: { status: { conditions: own } } }, options);
     this.#reportedAt = Date.now();
   }
 
