@@ -371,6 +371,9 @@ test('a daemon set has one pod on each eligible node, follows new nodes and roll
   expect(fewest).toBeGreaterThanOrEqual(2);
 });
 
+const mirrored = async (): Promise<unknown[]> =>
+  (await all(ENDPOINT_SLICES)).map((slice) => [slice.ports?.[0]?.port, slice.endpoints[0]?.addresses[0]]);
+
 describe('the endpoints of a service', () => {
   test('name ports and pods, one family a slice, and the classic form says the same', async () => {
     await deploy(2);
@@ -409,6 +412,17 @@ describe('the endpoints of a service', () => {
     });
     await patch(SERVICES, 'web', { spec: { publishNotReadyAddresses: true } });
     await soon(async () => expect(serving(await all(ENDPOINT_SLICES))).toHaveLength(1));
+  });
+
+  test('that a person wrote for a service without selector reach the proxies as slices, and go with them', async () => {
+    await expose({ selector: undefined, ports: [{ port: 5432 }] });
+    const subsets = [{ addresses: [{ ip: '192.0.2.7' }], ports: [{ port: 5433, protocol: 'TCP' }] }];
+    await cluster.client.create(ENDPOINTS, { metadata: { name: 'web', namespace }, subsets });
+    await soon(async () => expect(await mirrored()).toEqual([[5433, '192.0.2.7']]));
+    await patch(ENDPOINTS, 'web', { subsets: [{ ...subsets[0], addresses: [{ ip: '192.0.2.8' }] }] });
+    await soon(async () => expect(await mirrored()).toEqual([[5433, '192.0.2.8']]));
+    await cluster.client.delete(ENDPOINTS, { name: 'web', namespace });
+    await soon(async () => expect(await mirrored()).toEqual([]));
   });
 
   test('a service that nobody serves has an empty slice; with the service the slices go', async () => {

@@ -5,6 +5,7 @@ import { startCollection } from './collection.ts';
 import { makeContext } from './context.ts';
 import { startDaemonSets } from './daemon-sets.ts';
 import { startDeployments } from './deployments.ts';
+import { startEndpointMirroring } from './endpoint-mirroring.ts';
 import { startEndpointSlices } from './endpoint-slices.ts';
 import { startNamespaceDefaults } from './namespace-defaults.ts';
 import { type NodeCidrRange, startNodeCidrs } from './node-cidrs.ts';
@@ -44,6 +45,7 @@ export async function startControllers(
   startDaemonSets(context);
   startEndpointSlices(context);
   startClassicEndpoints(context);
+  startEndpointMirroring(context);
   startCollection(context);
   startPodEviction(context);
   await run();
