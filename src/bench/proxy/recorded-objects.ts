@@ -11,7 +11,7 @@ const CREATED = '2026-01-01T00:00:00Z';
 export const TARGET_PORT = 8080;
 export const SERVICE_PORT = 80;
 
-export const serviceName = (index: number): string => `service-${index}`;
+const serviceName = (index: number): string => `service-${index}`;
 export const clusterIp = (index: number): string => SERVICE_RANGE.at(index + 1).toString();
 /** Distinct for all Services and numbers; numbers past the first endpoints are pods that come later. */
 export const podIp = (pod: number): string => POD_RANGE.at(pod + 1).toString();

@@ -20,7 +20,7 @@ import type {
 } from './objects.ts';
 
 // Numbers from <linux/netfilter/nfnetlink.h> and <linux/netfilter/nf_tables.h>.
-export const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 const NFT_MSG_NEWCHAIN = 3;

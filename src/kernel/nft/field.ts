@@ -22,7 +22,7 @@ export function protocolNumber(protocol: TransportProtocol): number {
   return PROTOCOL_NUMBERS[protocol];
 }
 
-export function protocolName(number: number): TransportProtocol | undefined {
+function protocolName(number: number): TransportProtocol | undefined {
   return PROTOCOL_NAMES.get(number);
 }
 

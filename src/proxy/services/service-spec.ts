@@ -5,7 +5,7 @@ import { isPort, ProblemList, type Problem } from './problem.ts';
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 
-export interface ServiceAddress {
+interface ServiceAddress {
   readonly family: IpFamily;
   /** In canonical form. */
   readonly address: string;

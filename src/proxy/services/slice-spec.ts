@@ -11,13 +11,13 @@ export const SERVING_TERMINATING = 2;
 /** On this node. */
 export const LOCAL = 4;
 
-export interface SliceEndpoint {
+interface SliceEndpoint {
   /** In canonical form. */
   readonly address: string;
   readonly state: number;
 }
 
-export interface SlicePort {
+interface SlicePort {
   readonly name: string;
   readonly protocol: Protocol;
   readonly port: number;

@@ -49,7 +49,7 @@ export function describeChanges(changes: readonly NftChange[]): string[] {
 }
 
 /** One element of one of the proxy's sets, with names of fields resolved. */
-export function describeElement(family: IpFamily, set: string, { key, value }: NftElement): string {
+function describeElement(family: IpFamily, set: string, { key, value }: NftElement): string {
   const keyText = describeFields(key, KEYS[set] ?? [], family);
   if (value === undefined) return keyText;
   const fields = VALUES[set];

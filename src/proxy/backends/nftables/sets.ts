@@ -1,7 +1,7 @@
 import type { NftSet, NftSetKind, NftTable } from '../../../kernel/nft/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 
-export const TABLE_NAME = 'flatnet-proxy';
+const TABLE_NAME = 'flatnet-proxy';
 
 /** The sets and maps of one family's table; names are kube-proxy's where the meaning is the same. */
 export interface ProxySets {
