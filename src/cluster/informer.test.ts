@@ -25,9 +25,9 @@ afterEach(async () => {
   await server.stop();
 });
 
-function startInformer(idleTimeoutMs?: number): Informer<object, string> {
+function startInformer(idleTimeoutMs?: number, project = valueOf): Informer<object, string> {
   const informer = new Informer<object, string>(client, CONFIG_MAPS, {
-    project: valueOf,
+    project,
     backoff: { initialMs: 1, maxMs: 10 },
     idleTimeoutMs,
   });
@@ -84,6 +84,22 @@ describe('an informer', () => {
     server.put('item-2', 'later');
     await eventually(() => expect(informer.get('default/item-2')).toBe('later'));
     expect(known.get('default/item-2')).toBe('2');
+  });
+
+  test('passes over an object that cannot be understood, keeps what was known of it, and follows the rest', async () => {
+    server.put('good', '1');
+    server.put('bad', 'unreadable');
+    server.put('turns', '1');
+    const informer = startInformer(undefined, (object) => {
+      const value = valueOf(object);
+      if (value === 'unreadable') throw new Error('what is this?');
+      return value;
+    });
+    await informer.synced();
+    expect(content(informer)).toEqual({ good: '1', turns: '1' });
+    server.put('turns', 'unreadable');
+    server.put('bad', 'mended');
+    await eventually(() => expect(content(informer)).toEqual({ good: '1', turns: '1', bad: 'mended' }));
   });
 
   test('delivers deletions that happened while it was disconnected and history was compacted', async () => {

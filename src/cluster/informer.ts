@@ -10,7 +10,10 @@ import type { ResourceType } from './resource-type.ts';
 import type { WatchEvent } from './watch.ts';
 
 export interface InformerOptions<T extends KubeObject, P> {
-  /** Keeps only what is needed in memory. Must not keep references to the whole object. */
+  /**
+   * Keeps only what is needed in memory. Must not keep references to the whole object. An object for which it
+   * throws is logged and passed over: what was known of it stays.
+   */
   readonly project: (object: T) => P;
   readonly namespace?: string | undefined;
   readonly labelSelector?: string | undefined;
@@ -28,6 +31,9 @@ export interface InformerHandler<P> {
   updated?(object: P, old: P, key: string): void;
   deleted?(old: P, key: string): void;
 }
+
+/** Undefined: the object could not be understood. */
+type Projected<P> = { readonly value: P } | undefined;
 
 interface Entry<P> {
   readonly resourceVersion: string;
@@ -129,16 +135,20 @@ export class Informer<T extends KubeObject, P> {
 
   /** Returns the version of the list, from which the watch goes on. */
   async #relist(signal: AbortSignal): Promise<string> {
-    const { namespace, labelSelector, fieldSelector, project } = this.#options;
+    const { namespace, labelSelector, fieldSelector } = this.#options;
     const { items, resourceVersion } = await this.#client.listProjected(
       this.#type,
       { namespace, labelSelector, fieldSelector, signal },
-      (object) => ({ key: keyOf(object), resourceVersion: versionOf(object), object: project(object) }),
+      (object) => ({
+        key: keyOf(object),
+        resourceVersion: versionOf(object),
+        projected: this.#project(object),
+      }),
     );
     const present = new Set(items.map((item) => item.key));
     // Deletions first: an address or port of a deleted object may belong to a new one by now.
     for (const key of this.#entries.keys()) if (!present.has(key)) this.#remove(key);
-    for (const item of items) this.#store(item.key, item.resourceVersion, item.object);
+    for (const item of items) this.#store(item.key, item.resourceVersion, item.projected);
     this.#failure = undefined;
     this.#hasSynced = true;
     for (const waiter of this.#waiters.splice(0)) waiter();
@@ -182,7 +192,7 @@ export class Informer<T extends KubeObject, P> {
     switch (event.type) {
       case 'ADDED':
       case 'MODIFIED':
-        this.#store(keyOf(object), versionOf(object), this.#options.project(object));
+        this.#store(keyOf(object), versionOf(object), this.#project(object));
         break;
       case 'DELETED':
         this.#remove(keyOf(object));
@@ -205,7 +215,19 @@ export class Informer<T extends KubeObject, P> {
     await sleep(delayMs, signal);
   }
 
-  #store(key: string, resourceVersion: string, object: P): void {
+  #project(object: T): Projected<P> {
+    try {
+      return { value: this.#options.project(object) };
+    } catch (error) {
+      const fields = { resource: this.#type.plural, object: keyOf(object), error: describeError(error) };
+      this.#options.logger?.error(fields, 'an object cannot be understood and is passed over');
+      return undefined;
+    }
+  }
+
+  #store(key: string, resourceVersion: string, projected: Projected<P>): void {
+    if (projected === undefined) return;
+    const object = projected.value;
     const old = this.#entries.get(key);
     // A list after a reconnect repeats what is known.
     if (old !== undefined && old.resourceVersion === resourceVersion && resourceVersion !== '') return;
