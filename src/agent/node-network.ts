@@ -132,6 +132,7 @@ export class NodeNetwork {
     if (nft.chains({ family: 'inet', name: MASQUERADE_TABLE }) === undefined) this.#masquerade = '';
     await this.#applyMasquerade();
     await this.#installPlugin();
+    await this.#installConflist();
   }
 
   async #configure(): Promise<void> {
@@ -161,14 +162,14 @@ export class NodeNetwork {
       enableForwarding(podCidrs.keys());
       network.setLocal(local);
       attachment.configure({ name: config.cni.bridge, podCidrs: [...podCidrs.values()], mtu });
-      await installFile(
-        config.subnetFile,
-        renderSubnetEnv(config.network, podCidrs, mtu, config.ipMasq),
-        0o644,
-      );
       this.#podCidrs = podCidrs;
-      await this.#applyMasquerade();
-      await this.#installPlugin();
+      const subnetEnv = renderSubnetEnv(config.network, podCidrs, mtu, config.ipMasq);
+      await Promise.all([
+        installFile(config.subnetFile, subnetEnv, 0o644),
+        this.#applyMasquerade(),
+        this.#installPlugin(),
+      ]);
+      await this.#installConflist();
       this.#applied = wanted;
       this.#waitsFor = '';
       this.#options.logger.info(
@@ -192,11 +193,9 @@ export class NodeNetwork {
     this.#masquerade = ruleset;
   }
 
-  /** The conflist last: with it the runtime calls the node ready. */
   async #installPlugin(): Promise<void> {
-    const { config, pluginSource, logger } = this.#options;
-    const { cni } = config;
-    const target = join(cni.binDir, PLUGIN_NAME);
+    const { config, pluginSource } = this.#options;
+    const target = join(config.cni.binDir, PLUGIN_NAME);
     if (pluginSource !== undefined) await installExecutable(pluginSource, target);
     else if (!(await exists(target))) {
       throw new FlatnetError(`there is no CNI plugin: neither beside the agent nor at ${target}`, {
@@ -204,6 +203,12 @@ export class NodeNetwork {
         hint: 'build it (npm run build on a machine with a C compiler) or install it there',
       });
     }
+  }
+
+  /** Last of all: with it the runtime calls the node ready. */
+  async #installConflist(): Promise<void> {
+    const { config, logger } = this.#options;
+    const { cni } = config;
     const conflist = renderConflist({
       networkName: cni.networkName,
       socketPath: cni.socketPath,
