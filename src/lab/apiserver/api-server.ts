@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Server } from 'node:https';
 import type { Duplex } from 'node:stream';
@@ -55,6 +56,8 @@ export class ApiServer {
   static async start(options: ApiServerOptions): Promise<ApiServer> {
     const authority = options.authority ?? CertificateAuthority.create();
     const abort = new AbortController();
+    // Every watch listens to it, and there may be thousands.
+    setMaxListeners(0, abort.signal);
     const domain = options.clusterDomain ?? 'cluster.local';
     const accounts = new ServiceAccountTokens(
       `https://kubernetes.default.svc.${domain}`,

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
 import { type Call, sendText } from '../http/call.ts';
 import type { JsonObject } from '../json/json.ts';
 import { notFound, StatusError } from '../json/status-error.ts';
@@ -74,8 +74,21 @@ export async function sendList(call: Call, renderer: Renderer, page: Page): Prom
     if (chunk.length < CHUNK_CHARACTERS) continue;
     const room = response.write(chunk);
     chunk = '';
-    if (!room && !response.destroyed) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    if (!room && !response.destroyed) await roomToWrite(response);
     if (response.destroyed) return;
   }
   response.end(`${chunk}]}\n`);
+}
+
+/** Resolves when the client has read on, or is gone. */
+function roomToWrite(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+  });
 }

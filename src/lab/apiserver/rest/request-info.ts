@@ -1,3 +1,5 @@
+import { badRequest } from '../json/status-error.ts';
+
 /** What a path under /api or /apis names. */
 export interface ResourcePath {
   readonly group: string;
@@ -16,7 +18,7 @@ export interface ResourcePath {
  * `namespaces/x`, `namespaces/x/status` and `namespaces/x/finalize` are the Namespace itself.
  */
 export function parseResourcePath(pathname: string): ResourcePath | undefined {
-  const segments = pathname.split('/').slice(1).map(decodeURIComponent);
+  const segments = pathname.split('/').slice(1).map(decodeSegment);
   if (segments.at(-1) === '') segments.pop();
   const core = segments[0] === 'api';
   if (!core && segments[0] !== 'apis') return undefined;
@@ -33,4 +35,13 @@ export function parseResourcePath(pathname: string): ResourcePath | undefined {
 
 function isNamespaceSubresource(segment: string | undefined): boolean {
   return segment === 'status' || segment === 'finalize';
+}
+
+function decodeSegment(segment: string): string {
+  if (!segment.includes('%')) return segment;
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    throw badRequest(`the path segment "${segment}" is not percent-encoded text`);
+  }
 }
