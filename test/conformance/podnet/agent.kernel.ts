@@ -177,6 +177,40 @@ describe('what goes wrong around an agent', () => {
     expect(late?.kernel.link('flannel.1')?.up).toBe(true);
   });
 
+  test('a node that runs flannel is understood, and understands', async () => {
+    const [flannel] = cluster.addNodes(1);
+    const [one, index] = [cluster.node(1), flannel?.index ?? 0];
+    const annotations = (await cluster.client.get(NODES, { name: one.name })).metadata?.annotations ?? {};
+    const published = JSON.parse(annotations[`${P}backend-data`] ?? '') as { VNI: number; VtepMAC: string };
+    // What flanneld's vxlan backend does, said with ip(8): device, address, neighbour, forwarding entry, route.
+    const lines = [
+      `ip link add flannel.1 address 1e:00:00:00:00:04 mtu 1450 type vxlan id ${published.VNI} local ${flannel?.ip ?? ''} dev eth0 dstport 8472 nolearning`,
+      `ip address add 10.244.${index}.0/32 dev flannel.1`,
+      'ip link set flannel.1 up',
+      `ip neigh replace 10.244.1.0 lladdr ${published.VtepMAC} dev flannel.1 nud permanent`,
+      `bridge fdb replace ${published.VtepMAC} dev flannel.1 dst ${annotations[`${P}public-ip`] ?? ''} self permanent`,
+      'ip route replace 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink',
+    ];
+    for (const line of lines) await flannel?.run(line.split(' ')[0] ?? '', line.split(' ').slice(1));
+    await cluster.client.create(NODES, {
+      metadata: {
+        name: 'flannel-node',
+        annotations: {
+          [`${P}backend-data`]: '{"VNI":1,"VtepMAC":"1e:00:00:00:00:04"}',
+          [`${P}backend-type`]: 'vxlan',
+          [`${P}kube-subnet-manager`]: 'true',
+          [`${P}public-ip`]: flannel?.ip ?? '',
+        },
+      },
+      spec: { podCIDR: `10.244.${index}.0/24`, podCIDRs: [`10.244.${index}.0/24`] },
+    });
+    const pod = cluster.podName('interop');
+    const ip = await one.addPod(pod);
+    const ping = async () => cluster.inside(pod, 'ping', '-c1', '-W1', `10.244.${index}.0`);
+    expect(await vi.waitFor(ping, 5000)).toContain(' 0% packet loss');
+    expect((await flannel?.run('ping', ['-c1', '-W1', ip]))?.stdout).toContain(' 0% packet loss');
+  });
+
   test('a port that is taken is named, and pods are served all the same', async () => {
     const node = cluster.node(1);
     await node.stopAgent('SIGTERM');
