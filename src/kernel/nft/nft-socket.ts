@@ -28,6 +28,7 @@ const NFTA_CHAIN_NAME = 3;
 const NFTA_GEN_ID = 1;
 /** A transaction that collides with another one is refused with EAGAIN or EINTR and simply tried again. */
 const COMMIT_ATTEMPTS = 5;
+const READ_ATTEMPTS = 20;
 
 export interface NftSocketOptions {
   /** Descriptor of the network namespace; the caller's own when absent. */
@@ -63,14 +64,19 @@ export class NftSocket implements NftKernel {
   }
 
   elements(set: NftSet): NftElement[] {
-    const body = new MessageBuilder(64);
-    writeElementList(body, set, [], 0, 0, false);
-    const found: NftElement[] = [];
-    const request = { type: nftMessageType(NFT_MSG_GETSETELEM), body: body.finish() };
-    for (const message of this.#socket.dump(request, `read set ${setName(set)}`)) {
-      decodeElements(message.body, set.kind, found);
+    for (let attempt = 1; ; attempt += 1) {
+      const found = this.#readOnce(set);
+      // The kernel reads a hash table in parts, each from where the last one ended. If the table grows meanwhile (it
+      // does so in the background, after many elements were added) the order changes: some elements come twice, and
+      // as many not at all.
+      if (new Set(found.map(({ key }) => key)).size === found.length) return found;
+      if (attempt === READ_ATTEMPTS) {
+        throw new FlatnetError(`read set ${setName(set)}: it changed its order again and again`, {
+          code: 'EAGAIN',
+          retryable: true,
+        });
+      }
     }
-    return found;
   }
 
   has(set: NftSet, element: NftElement): boolean {
@@ -116,6 +122,17 @@ export class NftSocket implements NftKernel {
 
   close(): void {
     this.#socket.close();
+  }
+
+  #readOnce(set: NftSet): NftElement[] {
+    const body = new MessageBuilder(64);
+    writeElementList(body, set, [], 0, 0, false);
+    const found: NftElement[] = [];
+    const request = { type: nftMessageType(NFT_MSG_GETSETELEM), body: body.finish() };
+    for (const message of this.#socket.dump(request, `read set ${setName(set)}`)) {
+      decodeElements(message.body, set.kind, found);
+    }
+    return found;
   }
 
   #tryCommit(changes: readonly NftChange[]): FlatnetError | undefined {
