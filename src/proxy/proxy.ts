@@ -26,7 +26,7 @@ export interface ServiceProxyOptions {
   readonly client: ApiClient;
   /** This node's name, as it stands in `nodeName` of endpoints. */
   readonly nodeName: string;
-  /** The node's own addresses (InternalIPs): node ports answer there. */
+  /** The node's own addresses (InternalIPs): node ports answer there. Families that it has none of are left out. */
   readonly nodeIps: readonly Ip[];
   /** Pod ranges of the whole cluster: other sources that call a ClusterIP are masqueraded. Empty: none are. */
   readonly clusterCidrs: readonly Cidr[];
@@ -56,6 +56,8 @@ export interface ProxyHealth {
 const SELECTOR = `!${PROXY_NAME_LABEL},!service.kubernetes.io/headless`;
 /** How often it is asked whether somebody else changed nf_tables. */
 const AUDIT_INTERVAL_MS = 30_000;
+/** So many elements of one transaction are written to the debug log. */
+const LOGGED_CHANGES = 100;
 
 /**
  * The node's service proxy in nftables mode: Services and EndpointSlices of the API in, elements of nftables maps
@@ -258,7 +260,10 @@ export class ServiceProxy {
     }
     const { logger } = this.#options;
     if (!logger.isLevelEnabled('debug')) return;
-    logger.debug({ seconds, changes: describeChanges(report.changes) }, 'programmed');
+    logger.debug(
+      { seconds, changes: describeChanges(report.changes).slice(0, LOGGED_CHANGES) },
+      'programmed',
+    );
   }
 
   #failed(error: unknown): void {

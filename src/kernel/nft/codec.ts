@@ -122,6 +122,14 @@ export function encodeBatch(changes: readonly NftChange[], firstSeq: number): En
   return batch.encode();
 }
 
+/** Elements of one set are about as long as the first. */
+function estimateBytes(change: NftChange): number {
+  if (change.operation === 'write-chain') return 2048;
+  const [first] = change.elements;
+  const each = 32 + (first?.key.length ?? 0) + (first?.value?.length ?? 0);
+  return change.elements.length * each + 64 * (1 + change.elements.length / ELEMENTS_PER_MESSAGE);
+}
+
 class BatchWriter {
   readonly #changes: readonly NftChange[];
   readonly #builder: MessageBuilder;
@@ -131,10 +139,9 @@ class BatchWriter {
 
   constructor(changes: readonly NftChange[], firstSeq: number) {
     let size = 512;
-    for (const change of changes)
-      size += change.operation === 'write-chain' ? 2048 : change.elements.length * 96;
+    for (const change of changes) size += estimateBytes(change);
     this.#changes = changes;
-    this.#builder = new MessageBuilder(size);
+    this.#builder = new MessageBuilder(Math.ceil(size));
     this.#firstSeq = firstSeq;
     this.#lastSeq = firstSeq + countBatchMessages(changes) - 2;
   }

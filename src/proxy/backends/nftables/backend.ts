@@ -7,6 +7,7 @@ import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
 import { deleteStaleFlows, forgetStaleClients } from './stale-connections.ts';
 
 export interface NftablesBackendOptions {
+  /** Where node ports answer; service ports of families that no address is of are left out. */
   readonly nodeIps: readonly Ip[];
   readonly clusterCidrs: readonly Cidr[];
   readonly serviceCidrs: readonly Cidr[];
@@ -26,27 +27,24 @@ export interface SyncReport {
 export class NftablesBackend {
   readonly #nft: NftKernel;
   readonly #conntrack: ConntrackKernel;
-  readonly #programs: Readonly<Record<IpFamily, FamilyProgram>>;
+  readonly #programs: readonly FamilyProgram[];
   #generation = -1;
 
   constructor(nft: NftKernel, conntrack: ConntrackKernel, options: NftablesBackendOptions) {
     this.#nft = nft;
     this.#conntrack = conntrack;
     const { nodeIps, ...rules } = options;
-    this.#programs = {
-      4: new FamilyProgram({ ...rules, family: 4 }, nodeIps),
-      6: new FamilyProgram({ ...rules, family: 6 }, nodeIps),
-    };
+    this.#programs = familiesOf(nodeIps).map((family) => new FamilyProgram({ ...rules, family }, nodeIps));
   }
 
   /** Loads the constant rules where they are missing or others. What they lead to stays. */
   async prepare(): Promise<void> {
-    for (const program of this.#all()) await program.prepare(this.#nft);
+    for (const program of this.#programs) await program.prepare(this.#nft);
   }
 
   /** Reads what the kernel holds and brings it to what these service ports need, deleting what they do not. */
   rebuild(ports: readonly ServicePort[]): SyncReport {
-    const updates = this.#all().map((program) => {
+    const updates = this.#programs.map((program) => {
       const own = ports.filter((port) => port.family === program.family);
       return { program, update: program.rebuild(this.#nft, own), retired: 'all' as const };
     });
@@ -55,7 +53,7 @@ export class NftablesBackend {
 
   /** Programs what changed, and looks at nothing else. */
   update(changes: readonly ServicePortChange[]): SyncReport {
-    const updates = this.#all().flatMap((program) => {
+    const updates = this.#programs.flatMap((program) => {
       const suffix = `/${program.family}`;
       const own = changes.filter((change) => change.id.endsWith(suffix));
       if (own.length === 0) return [];
@@ -72,11 +70,7 @@ export class NftablesBackend {
 
   /** Ports that are programmed. */
   get size(): number {
-    return this.#all().reduce((sum, program) => sum + program.size, 0);
-  }
-
-  #all(): FamilyProgram[] {
-    return [this.#programs[4], this.#programs[6]];
+    return this.#programs.reduce((sum, program) => sum + program.size, 0);
   }
 
   #commit(
@@ -106,4 +100,10 @@ export class NftablesBackend {
       forgottenClients,
     };
   }
+}
+
+/** A node that has no address of a family cannot serve it, and its kernel may not even have it. */
+function familiesOf(nodeIps: readonly Ip[]): IpFamily[] {
+  const families = ([4, 6] as const).filter((family) => nodeIps.some((ip) => ip.family === family));
+  return families.length === 0 ? [4, 6] : families;
 }
