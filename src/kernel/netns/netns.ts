@@ -3,7 +3,7 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import * as libc from '../libc/libc.ts';
 
 /** Where `ip netns` keeps its named network namespaces; ours are the same. */
-const NETNS_DIRECTORY = '/run/netns';
+export const NETNS_DIRECTORY = '/run/netns';
 
 const SELF = '/proc/thread-self/ns/net';
 

@@ -1,4 +1,5 @@
-import { deleteNetns, listNetns, Netns } from '../../kernel/netns/netns.ts';
+import { MNT_DETACH, umount } from '../../kernel/libc/libc.ts';
+import { deleteNetns, listNetns, Netns, NETNS_DIRECTORY } from '../../kernel/netns/netns.ts';
 import { retry } from '../../timing/backoff.ts';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { isNetnsOf } from '../state/lab-name.ts';
@@ -13,7 +14,19 @@ export async function tearDownNamespaces(lab: string): Promise<boolean> {
   if (names.length === 0) return false;
   await endProcesses(names);
   for (const name of names) deleteNetns(name);
+  releaseDirectory();
   return true;
+}
+
+/** With the last namespace goes the mount that held them; whoever makes another one mounts it again. */
+function releaseDirectory(): void {
+  if (listNetns().length > 0) return;
+  try {
+    umount(NETNS_DIRECTORY, MNT_DETACH);
+  } catch (error) {
+    // EINVAL: it is no mount point.
+    if (!(error instanceof FlatnetError) || error.code !== 'EINVAL') throw error;
+  }
 }
 
 async function endProcesses(names: readonly string[]): Promise<void> {

@@ -3,6 +3,7 @@ import type { ApiClient } from '../../cluster/api-client.ts';
 import { hasStatus } from '../../cluster/api-error.ts';
 import { EventRecorder } from '../../cluster/event-recorder.ts';
 import { Informer } from '../../cluster/informer.ts';
+import { keyOf } from '../../cluster/kube-object.ts';
 import { keepLease } from '../../cluster/lease.ts';
 import { NODES, PODS } from '../../cluster/resource-type.ts';
 import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
@@ -53,6 +54,8 @@ export class Kubelet {
   readonly #pods: Informer<Pod, Pod>;
   readonly #workers = new Map<string, PodWorker>();
   readonly #running = new Set<Promise<void>>();
+  /** Pods whose worker is done while the object stays, held by somebody's finalizer. */
+  readonly #finished = new Set<string>();
   #reportedAt = 0;
   /** What was last said about the network. */
   #reported: string | undefined;
@@ -71,7 +74,7 @@ export class Kubelet {
       slots: options.slots,
       serviceVariables: async (namespace, links) => options.services.variables(namespace, links, signal),
       event: (pod, type, reason, message) => {
-        logger.debug({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, reason, message }, 'event');
+        logger.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, reason, message }, 'event');
         recorder.record({ ...pod, apiVersion: 'v1', kind: 'Pod' }, type, reason, message);
       },
     };
@@ -97,7 +100,10 @@ export class Kubelet {
     this.#pods.subscribe({
       added: (pod) => this.#onPod(pod),
       updated: (pod) => this.#onPod(pod),
-      deleted: (pod) => this.#workers.get(pod.metadata?.uid ?? '')?.removed(),
+      deleted: (pod) => {
+        this.#finished.delete(pod.metadata?.uid ?? '');
+        this.#workers.get(pod.metadata?.uid ?? '')?.removed();
+      },
     });
     const lease = { namespace: 'kube-node-lease', name: node.name, holder: node.name };
     await Promise.all([this.#pods.run(this.#signal), keepLease(client, lease, this.#signal), this.#report()]);
@@ -111,10 +117,12 @@ export class Kubelet {
       known.update(pod);
       return;
     }
+    if (this.#finished.has(uid)) return;
     const worker = new PodWorker(this.#shared, this.#setup, this.#options.client, pod, this.#signal);
     this.#workers.set(uid, worker);
     const running = worker.run().finally(() => {
       this.#workers.delete(uid);
+      if (this.#pods.get(keyOf(pod))?.metadata?.uid === uid) this.#finished.add(uid);
       this.#running.delete(running);
     });
     this.#running.add(running);

@@ -23,7 +23,8 @@ export async function runDaemon(name: string, flatnet: readonly string[]): Promi
   // Every pod, informer and controller of the cluster listens.
   setMaxListeners(0, stop.signal);
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
-  // One pod's failure must not end a whole cluster; it is logged with its stack.
+  // One connection's or pod's failure must not end a whole cluster; it is logged with its stack.
+  process.on('uncaughtException', (error) => logger.error({ err: error }, 'uncaught exception'));
   process.on('unhandledRejection', (error) => logger.error({ err: error }, 'unhandled rejection'));
   const daemon = new LabDaemon({
     record: { ...record, daemon: ownIdentity() },
