@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommandError } from '../../src/kernel/exec/run.ts';
+import { identifyProcess } from '../../src/lab/state/process-identity.ts';
 import { eventually, flatnet, Lab } from './lab-fixture.ts';
 
 interface Status {
@@ -268,7 +269,7 @@ describe('what is left behind', () => {
     await lab.down();
     expect(traces(lab.name)).toEqual([]);
     for (const pid of [daemon.pid, ...nodes.map((node) => node.pid)])
-      expect(existsSync(`/proc/${pid}`)).toBe(false);
+      expect(identifyProcess(pid)).toBeUndefined();
     expect(hostNetwork()).toBe(before);
     expect((await flatnet(['lab', 'down', '--name', lab.name])).stderr).toContain('nothing to remove');
   });
