@@ -1,30 +1,15 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ApiServer } from './api-server.ts';
+import { installedKubectls, kubeconfigText } from './installed-kubectls.kernel-support.ts';
+
+const KUBECTLS = installedKubectls();
 
 const runFile = promisify(execFile);
-const FOLDERS = ['/usr/lib/google-cloud-sdk/bin', '/usr/local/bin', '/usr/bin'];
-const VERSIONS = ['1.27', '1.30', '1.33'];
-
-/** kubectl of a version where it is installed side by side, else undefined. */
-function kubectlOf(version: string): string | undefined {
-  return FOLDERS.map((folder) => join(folder, `kubectl.${version}`)).find((file) => existsSync(file));
-}
-
-const PLAIN = [...(process.env['PATH'] ?? '').split(':'), ...FOLDERS]
-  .map((one) => join(one, 'kubectl'))
-  .find((one) => existsSync(one));
-const VERSIONED = VERSIONS.flatMap((version) => {
-  const file = kubectlOf(version);
-  return file === undefined ? [] : [{ version, file }];
-});
-const KUBECTLS =
-  VERSIONED.length > 0 ? VERSIONED : PLAIN === undefined ? [] : [{ version: 'on PATH', file: PLAIN }];
-
 const folder = mkdtempSync(join(tmpdir(), 'fnt-apiserver-'));
 let server: ApiServer;
 
@@ -52,20 +37,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function kubeconfig(user: Record<string, string>): string {
-  const cluster = {
-    server: `https://127.0.0.1:${server.addresses[0]?.port ?? 0}`,
-    'certificate-authority-data': Buffer.from(server.authority.certificate).toString('base64'),
-  };
-  return JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Config',
-    clusters: [{ name: 'c', cluster }],
-    users: [{ name: 'u', user }],
-    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-    'current-context': 'x',
-  });
-}
+const kubeconfig = (user: Record<string, string>): string => kubeconfigText(server, user);
 
 interface Answer {
   readonly code: number;

@@ -7,6 +7,7 @@ import { StatusError } from '../json/status-error.ts';
 import type { KeyPair } from '../pki/certificate-authority.ts';
 import type { ResourcePath } from '../rest/request-info.ts';
 import type { ObjectStore } from '../store/object-store.ts';
+import { bridgeExec, isSpdyUpgrade, openKubeletSocket } from './exec-bridge.ts';
 import { type KubeletTarget, kubeletTarget, type PodOperation } from './kubelet-target.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -75,7 +76,7 @@ export class KubeletProxy {
 
   /**
    * exec, attach and port-forward: after the client's upgrade request has been repeated to the kubelet, bytes go
-   * both ways untouched, so whatever protocol the two agree on works.
+   * both ways untouched, so whatever protocol the two agree on works. Only SPDY becomes WebSocket on the way.
    */
   async upgrade(
     path: ResourcePath,
@@ -88,6 +89,14 @@ export class KubeletProxy {
     if (operation === undefined)
       throw new StatusError(404, 'NotFound', 'the server could not find the requested resource');
     const target = kubeletTarget(this.#access, operation, path.namespace, path.name ?? '', query);
+    if (isSpdyUpgrade(request) && operation !== 'portForward') {
+      const url = `wss://${hostHeader(target)}${target.path}`;
+      const socket = await openKubeletSocket({ url, ...this.#tls() }).catch((error: Error) => {
+        throw unreachable(target, error);
+      });
+      await bridgeExec(request, client, head, socket);
+      return;
+    }
     const kubelet = await this.#dial(target);
     kubelet.write(upgradeRequest(target, request));
     if (head.length > 0) kubelet.write(head);
