@@ -6,7 +6,7 @@ import { describeError } from '../../errors/flatnet-error.ts';
 import type { Logger } from '../../log/logger.ts';
 import { Authenticator } from './auth/authenticator.ts';
 import { ServiceAccountTokens } from './auth/service-account-tokens.ts';
-import type { UserInfo } from './auth/user-info.ts';
+import { ANONYMOUS, type UserInfo } from './auth/user-info.ts';
 import { assembleApi } from './assemble-api.ts';
 import type { ApiRouter } from './http/api-router.ts';
 import { type Call, sendText, statusOf } from './http/call.ts';
@@ -175,7 +175,7 @@ class HttpFront {
       method: request.method ?? 'GET',
       path: url.pathname,
       query: url.searchParams,
-      user: user ?? { username: 'system:anonymous', groups: ['system:unauthenticated'] },
+      user: user ?? ANONYMOUS,
     };
     await this.#router.route(call);
   }

@@ -130,7 +130,7 @@ export class ApiDiscovery {
 }
 
 /** Kubernetes' order of versions: v2 before v1 before v1beta2 before v1beta1 before v1alpha1, then by name. */
-export function comparePriority(a: string, b: string): number {
+function comparePriority(a: string, b: string): number {
   const left = versionRank(a);
   const right = versionRank(b);
   for (const [i, rank] of left.entries()) {

@@ -5,7 +5,7 @@ import { badRequest, StatusError } from '../json/status-error.ts';
 import { decodeProtobuf } from '../schema/protobuf-decoder.ts';
 
 /** kube-apiserver's own limit of a request body. */
-export const MAX_BODY_BYTES = 3 * 1024 * 1024;
+const MAX_BODY_BYTES = 3 * 1024 * 1024;
 
 /** Reads a body up to the limit; 413 past it. */
 export async function readBody(request: IncomingMessage, limit = MAX_BODY_BYTES): Promise<Buffer> {

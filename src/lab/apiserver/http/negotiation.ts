@@ -5,7 +5,7 @@ export interface Rendering {
   readonly version: 'v1' | 'v1beta1';
 }
 
-export const PLAIN: Rendering = { as: 'object', version: 'v1' };
+const PLAIN: Rendering = { as: 'object', version: 'v1' };
 
 /** The first form of the Accept header that the server has; undefined where it has none of them. */
 export function negotiate(accept: string | undefined): Rendering | undefined {

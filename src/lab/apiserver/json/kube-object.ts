@@ -1,7 +1,7 @@
 import { type Json, type JsonObject, isObject } from './json.ts';
 
 /** metadata of every object (meta/v1 ObjectMeta), as far as the server looks into it. */
-export interface ObjectMeta extends JsonObject {
+interface ObjectMeta extends JsonObject {
   name?: string;
   generateName?: string;
   namespace?: string;
@@ -28,9 +28,4 @@ export function metaStrings(object: KubeObject, member: 'labels' | 'annotations'
 /** Time as Kubernetes writes it: RFC 3339 in UTC, whole seconds. */
 export function kubeTime(date: Date): string {
   return `${date.toISOString().slice(0, 19)}Z`;
-}
-
-/** Time with microseconds, as MicroTime fields have it. */
-export function kubeMicroTime(date: Date): string {
-  return `${date.toISOString().slice(0, 23)}000Z`;
 }

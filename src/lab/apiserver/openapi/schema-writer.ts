@@ -3,7 +3,7 @@ import type { TypeSchema } from '../schema/type-schema.ts';
 import { describeType, type TypeDescription } from './descriptions.ts';
 
 /** `core.v1.Pod` as OpenAPI documents of Kubernetes name it. */
-export function openApiName(name: string): string {
+function openApiName(name: string): string {
   if (name.startsWith('meta.')) return `io.k8s.apimachinery.pkg.apis.${name}`;
   return `io.k8s.api.${name}`;
 }

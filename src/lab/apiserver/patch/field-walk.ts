@@ -9,12 +9,12 @@ function isAtomic(value: Json, schema: TypeSchema | undefined): boolean {
   return !isObject(value);
 }
 
-export function memberSchema(schema: TypeSchema | undefined, member: string): TypeSchema | undefined {
+function memberSchema(schema: TypeSchema | undefined, member: string): TypeSchema | undefined {
   return schema?.properties?.get(member) ?? schema?.values;
 }
 
 /** The step to an element of a list that has keys or is a set. */
-export function elementStep(element: Json, schema: TypeSchema): string {
+function elementStep(element: Json, schema: TypeSchema): string {
   if (schema.listType === 'set') return `v:${JSON.stringify(element)}`;
   const keys: JsonObject = {};
   for (const key of [...(schema.listKeys ?? [])].sort()) {
@@ -99,7 +99,7 @@ function isLeaf(value: Json, path: readonly string[], schema: TypeSchema | undef
   return isAtomic(value, schemaAt(schema, path)) || (isObject(value) && Object.keys(value).length === 0);
 }
 
-export function schemaAt(schema: TypeSchema | undefined, steps: readonly string[]): TypeSchema | undefined {
+function schemaAt(schema: TypeSchema | undefined, steps: readonly string[]): TypeSchema | undefined {
   let shape = schema;
   for (const step of steps) shape = step.startsWith('f:') ? memberSchema(shape, step.slice(2)) : shape?.items;
   return shape;

@@ -40,7 +40,7 @@ export function parseListQuery(query: URLSearchParams, definition: ResourceDefin
 }
 
 /** As Go's strconv.ParseBool, which kube-apiserver reads boolean parameters with; a bare parameter is true. */
-export function isTrue(value: string | null): boolean {
+function isTrue(value: string | null): boolean {
   return value !== null && !['0', 'f', 'false', 'F', 'False', 'FALSE'].includes(value);
 }
 

@@ -186,7 +186,7 @@ function targetOf(
   return { definition, namespace, user: call.user, dryRun };
 }
 
-export function toStorage(definition: ResourceDefinition, object: KubeObject): KubeObject {
+function toStorage(definition: ResourceDefinition, object: KubeObject): KubeObject {
   return definition.conversion?.toStorage(object) ?? object;
 }
 

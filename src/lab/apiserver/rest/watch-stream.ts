@@ -35,7 +35,7 @@ class LineCache {
 const cache = new LineCache();
 
 /** What a change is for a watcher with selectors: an object that comes to match is ADDED, one that ceases to, DELETED. */
-export function watchedType(
+function watchedType(
   event: StoreEvent,
   namespace: string,
   matches: Matcher | undefined,

@@ -2,7 +2,7 @@ import { type JsonObject, isObject, numberAt, stringAt } from '../json/json.ts';
 import type { Call } from '../http/call.ts';
 import { badRequest, StatusError } from '../json/status-error.ts';
 
-export type FieldValidation = 'Ignore' | 'Warn' | 'Strict';
+type FieldValidation = 'Ignore' | 'Warn' | 'Strict';
 
 /** Query parameters of create, update and patch. */
 export interface WriteOptions {
@@ -49,7 +49,7 @@ function parseDryRun(values: readonly string[]): boolean {
   return values.includes('All');
 }
 
-export type Propagation = 'Background' | 'Foreground' | 'Orphan';
+type Propagation = 'Background' | 'Foreground' | 'Orphan';
 
 /** meta/v1 DeleteOptions, from the query or the body. */
 export interface DeleteOptions {

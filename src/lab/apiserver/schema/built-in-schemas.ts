@@ -37,7 +37,7 @@ export function builtInSchema(group: string, version: string, kind: string): Typ
 }
 
 /** The schema of a named type (`core.v1.PodSpec`). */
-export function typeSchema(name: string): TypeSchema | undefined {
+function typeSchema(name: string): TypeSchema | undefined {
   const known = made.get(name);
   if (known !== undefined) return known;
   const type = tableType(name);

@@ -9,7 +9,7 @@ import type { TableColumns } from './table-columns.ts';
 import { DAEMON_SET_COLUMNS, DEPLOYMENT_COLUMNS, REPLICA_SET_COLUMNS } from './workload-columns.ts';
 
 /** Name and age, which every kind has. */
-export const NAME_AND_AGE: TableColumns = table(NAME, AGE);
+const NAME_AND_AGE: TableColumns = table(NAME, AGE);
 
 function dataCount(object: KubeObject): number {
   return (

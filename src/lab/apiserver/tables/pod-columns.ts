@@ -73,7 +73,7 @@ function containerReason(pod: KubeObject, phase: string): string {
 }
 
 /** kubectl's STATUS of a pod: the most telling reason among pod, init containers and containers. */
-export function podStatus(pod: KubeObject): string {
+function podStatus(pod: KubeObject): string {
   const phase = stringAt(pod, 'status', 'phase') ?? '';
   const podReason = stringAt(pod, 'status', 'reason') ?? '';
   let reason = podReason === '' ? phase : podReason;

@@ -33,12 +33,3 @@ export function duplicate(field: string, value: Json | undefined): Cause {
 export function forbiddenField(field: string, detail: string): Cause {
   return { reason: 'FieldValueForbidden', message: `Forbidden: ${detail}`, field };
 }
-
-/** Go's type names, which kube-apiserver shows for a value of the wrong type. */
-export function wrongType(field: string, value: Json | undefined, expected: string): Cause {
-  return {
-    reason: 'FieldValueTypeInvalid',
-    message: `Invalid value: ${shown(value)}: ${field} in body must be of type ${expected}`,
-    field,
-  };
-}

@@ -23,7 +23,7 @@ const SUFFIXES: Readonly<Record<string, number>> = {
 };
 
 /** The value of a Quantity (`100m`, `1.5Gi`, `2e3`); undefined where it is none. */
-export function parseQuantity(value: Json | undefined): number | undefined {
+function parseQuantity(value: Json | undefined): number | undefined {
   if (typeof value === 'number') return value;
   const match = typeof value === 'string' ? QUANTITY.exec(value) : null;
   if (match === null) return undefined;
