@@ -76,6 +76,8 @@ export class ServiceProxy {
   #wake = new AbortController();
   /** When what is about to be programmed happened, ms since the epoch. */
   #triggers: number[] = [];
+  /** Changes that are told but not yet in the kernel. */
+  #pending = { services: 0, slices: 0 };
   #backend: NftablesBackend | undefined;
   #flushQueued = false;
   #failure: string | undefined = 'not started';
@@ -135,18 +137,15 @@ export class ServiceProxy {
   }
 
   #subscribe(): () => void {
-    const metrics = this.#metrics;
     const service = (spec: ServiceSpec): void => {
-      metrics.serviceChanges.inc();
-      metrics.serviceChangesPending.inc();
-      this.#tell(`Service ${spec.key}`, spec.problems);
+      this.#pending.services += 1;
+      this.#tell('Service', spec.key, spec.problems);
       this.#model.setService(spec);
       this.#queueFlush();
     };
     const slice = (spec: SliceSpec, key: string, old?: SliceSpec): void => {
-      metrics.endpointChanges.inc();
-      metrics.endpointChangesPending.inc();
-      this.#tell(`EndpointSlice ${key}`, spec.problems);
+      this.#pending.slices += 1;
+      this.#tell('EndpointSlice', key, spec.problems);
       if (spec.changedAtMs !== 0 && spec.changedAtMs !== old?.changedAtMs) {
         this.#triggers.push(spec.changedAtMs);
       }
@@ -158,7 +157,8 @@ export class ServiceProxy {
         added: service,
         updated: service,
         deleted: (spec) => {
-          this.#tell(`Service ${spec.key}`, []);
+          this.#pending.services += 1;
+          this.#tell('Service', spec.key, []);
           this.#model.deleteService(spec.key);
           this.#queueFlush();
         },
@@ -167,7 +167,8 @@ export class ServiceProxy {
         added: (spec, key) => slice(spec, key),
         updated: (spec, old, key) => slice(spec, key, old),
         deleted: (old, key) => {
-          this.#tell(`EndpointSlice ${key}`, []);
+          this.#pending.slices += 1;
+          this.#tell('EndpointSlice', key, []);
           this.#model.deleteSlice(key, old);
           this.#queueFlush();
         },
@@ -176,7 +177,9 @@ export class ServiceProxy {
     return () => ends.forEach((end) => end());
   }
 
-  #tell(object: string, problems: readonly Problem[]): void {
+  #tell(kind: string, key: string, problems: readonly Problem[]): void {
+    if (problems.length === 0 && this.#problems.size === 0) return;
+    const object = `${kind} ${key}`;
     for (const { field, message } of problems) {
       this.#options.logger.warn({ object, field }, `${object}: ${field}: ${message}; the rest is programmed`);
     }
@@ -249,8 +252,10 @@ export class ServiceProxy {
     metrics.syncDuration.observe(seconds);
     for (const trigger of this.#triggers) metrics.programmingDuration.observe((now - trigger) / 1000);
     this.#triggers = [];
-    metrics.serviceChangesPending.set(0);
-    metrics.endpointChangesPending.set(0);
+    metrics.serviceChanges.inc(this.#pending.services);
+    metrics.endpointChanges.inc(this.#pending.slices);
+    this.#pending = { services: 0, slices: 0 };
+    this.#showPending();
     metrics.lastSync.set(now / 1000);
     metrics.deletedFlows.inc(report.deletedFlows);
     this.#lastSyncMs = now;
@@ -266,7 +271,13 @@ export class ServiceProxy {
     );
   }
 
+  #showPending(): void {
+    this.#metrics.serviceChangesPending.set(this.#pending.services);
+    this.#metrics.endpointChangesPending.set(this.#pending.slices);
+  }
+
   #failed(error: unknown): void {
+    this.#showPending();
     this.#failure = describeError(error);
     this.#metrics.failures.inc();
     this.#wake.abort();
