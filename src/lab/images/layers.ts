@@ -36,7 +36,8 @@ export async function makeLayers(options: LayerOptions): Promise<void> {
   for (const [name, text] of Object.entries(SCRIPTS)) {
     writeExecutable(scriptPath(name as ScriptName, options.folder), text);
   }
-  for (const path of outermost(options.hidden)) await hide(common, path);
+  const hidden = outermost(options.hidden).map((path) => `${path}\n`);
+  writeFileSync(join(options.folder, 'hidden'), hidden.join(''));
   for (const image of allImages()) {
     const layer = join(options.folder, image.name);
     mkdirSync(layer, { recursive: true });
@@ -67,13 +68,6 @@ async function linkApplets(layer: string): Promise<void> {
     const link = join(bin, applet);
     if (!existsSync(link)) symlinkSync(busybox, link);
   }
-}
-
-/** A character device 0/0 in an upper layer hides what is below it (overlayfs, "whiteouts"). */
-async function hide(layer: string, path: string): Promise<void> {
-  const target = join(layer, path);
-  mkdirSync(dirname(target), { recursive: true });
-  if (!existsSync(target)) await run(tool('busybox'), ['mknod', target, 'c', '0', '0']);
 }
 
 function shim(command: readonly string[]): string {

@@ -56,6 +56,11 @@ mount --bind / run/lab/base
 mount --bind ../data/containers run/lab/containers
 # A copy in memory: layers below / itself would overlap with it, which overlayfs refuses.
 cp -a "$images/." run/lab/images/
+# A character device 0/0 in a layer hides what is below it (overlayfs, "whiteouts").
+while read -r hidden; do
+  mkdir -p "run/lab/images/common\${hidden%/*}"
+  mknod "run/lab/images/common$hidden" c 0 0
+done <run/lab/images/hidden
 if [ -d ".$state" ]; then mount -t tmpfs -o mode=700 tmpfs ".$state"; fi
 cp -a ../seed/. .
 mount -t proc proc proc
