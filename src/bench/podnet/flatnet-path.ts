@@ -18,8 +18,12 @@ import { NodePair, type BenchNode } from './node-pair.ts';
 
 const NETWORK = Cidr.parse('10.244.0.0/16');
 
-/** The way that Flatnet builds: the agent's own code on both nodes, its masquerade rules included. */
-export async function buildFlatnetPath(prefix: string, settings: BackendSettings): Promise<MeasuredPath> {
+/** The way that Flatnet builds: the agent's own code on both nodes; with `nat` its masquerade rules too. */
+export async function buildFlatnetPath(
+  prefix: string,
+  settings: BackendSettings,
+  nat: boolean,
+): Promise<MeasuredPath> {
   const pair = new NodePair(prefix);
   try {
     const backend = settings.type === 'vxlan' ? new VxlanBackend(settings) : new HostGwBackend();
@@ -37,7 +41,8 @@ export async function buildFlatnetPath(prefix: string, settings: BackendSettings
         families: leaseFamilies(backend, there),
       });
       running.push(network.run(stop.signal));
-      await connectPod(node, here, podMtu(backend, here));
+      connectPod(node, here, podMtu(backend, here));
+      if (nat) await masquerade(node, here);
     }
     const [client, server] = pair.nodes;
     return {
@@ -86,15 +91,19 @@ function podNetwork({ kernel }: BenchNode, backend: Backend): PodNetwork {
   });
 }
 
-async function connectPod({ kernel, netns, pod }: BenchNode, local: LocalNode, mtu: number): Promise<void> {
+async function masquerade({ netns }: BenchNode, local: LocalNode): Promise<void> {
+  const podCidr = local.families.get(4)?.podCidr ?? NETWORK;
+  const nft = NftSocket.open({ netns: netns.fd });
+  await nft.load(renderMasquerade([{ podCidr, network: NETWORK }]));
+  nft.close();
+}
+
+function connectPod({ kernel, netns, pod }: BenchNode, local: LocalNode, mtu: number): void {
   const podCidr = local.families.get(4)?.podCidr ?? NETWORK;
   netns.run(() => {
     enableForwarding([4]);
     ensureBridge(kernel, { name: 'cni0', podCidrs: [podCidr], mtu });
   });
-  const nft = NftSocket.open({ netns: netns.fd });
-  await nft.load(renderMasquerade([{ podCidr, network: NETWORK }]));
-  nft.close();
   addPodInterface(
     { node: kernel, open: (fd) => LinuxRouteKernel.open(fd) },
     { containerId: pod, ifName: 'eth0', netns: netnsPath(pod) },

@@ -4,8 +4,21 @@ import type { BackendSettings } from '../../podnet/network-config.ts';
 import type { MeasuredPath } from './measured-path.ts';
 import { NodePair, type BenchNode } from './node-pair.ts';
 
-/** The same way as an administrator would build it with ip(8) and bridge(8), without any rules. */
-export async function buildManualPath(prefix: string, settings: BackendSettings): Promise<MeasuredPath> {
+/** The one rule that pods need to reach the world; without any NAT the kernel tracks no connections. */
+const MASQUERADE = `table ip by-hand {
+  chain postrouting {
+    type nat hook postrouting priority srcnat;
+    ip saddr 10.244.0.0/16 ip daddr != 10.244.0.0/16 masquerade
+  }
+}
+`;
+
+/** The same way as an administrator would build it with ip(8) and bridge(8); with `nat` that one rule beside it. */
+export async function buildManualPath(
+  prefix: string,
+  settings: BackendSettings,
+  nat: boolean,
+): Promise<MeasuredPath> {
   const pair = new NodePair(prefix);
   try {
     for (const [index, node] of pair.nodes.entries()) {
@@ -13,6 +26,7 @@ export async function buildManualPath(prefix: string, settings: BackendSettings)
         const [command = '', ...args] = line.split(' ');
         await run(command, args, { netns: node.netns.fd });
       }
+      if (nat) await run('nft', ['-f', '-'], { netns: node.netns.fd, input: MASQUERADE });
     }
     const [client, server] = pair.nodes;
     return { client: client.pod, server: server.pod, serverIp: '10.244.2.2', close: () => pair.close() };
