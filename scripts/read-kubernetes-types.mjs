@@ -12,14 +12,35 @@ const binary = readFileSync(kubectl);
 
 /** Types that are read from requests; what they refer to comes with them. */
 const ROOTS = [
-  ...['Namespace', 'Node', 'Pod', 'Service', 'Endpoints', 'ConfigMap', 'Secret', 'ServiceAccount', 'Event', 'Binding'].map((k) => `core.v1.${k}`),
+  ...[
+    'Namespace',
+    'Node',
+    'Pod',
+    'Service',
+    'Endpoints',
+    'ConfigMap',
+    'Secret',
+    'ServiceAccount',
+    'Event',
+    'Binding',
+  ].map((k) => `core.v1.${k}`),
   ...['Deployment', 'ReplicaSet', 'DaemonSet'].map((k) => `apps.v1.${k}`),
   ...['Ingress', 'IngressClass', 'NetworkPolicy'].map((k) => `networking.v1.${k}`),
-  'extensions.v1beta1.Ingress', 'discovery.v1.EndpointSlice', 'coordination.v1.Lease', 'events.v1.Event',
+  'extensions.v1beta1.Ingress',
+  'discovery.v1.EndpointSlice',
+  'coordination.v1.Lease',
+  'events.v1.Event',
   ...['Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'].map((k) => `rbac.v1.${k}`),
   ...['TokenRequest', 'TokenReview', 'SelfSubjectReview'].map((k) => `authentication.v1.${k}`),
-  ...['SelfSubjectAccessReview', 'SubjectAccessReview', 'LocalSubjectAccessReview', 'SelfSubjectRulesReview'].map((k) => `authorization.v1.${k}`),
-  'policy.v1.Eviction', 'autoscaling.v1.Scale', 'meta.v1.DeleteOptions',
+  ...[
+    'SelfSubjectAccessReview',
+    'SubjectAccessReview',
+    'LocalSubjectAccessReview',
+    'SelfSubjectRulesReview',
+  ].map((k) => `authorization.v1.${k}`),
+  'policy.v1.Eviction',
+  'autoscaling.v1.Scale',
+  'meta.v1.DeleteOptions',
 ];
 
 /** Merge keys that are younger than the OpenAPI document in kubectl: type.field -> [list keys, patch merge key]. */
@@ -67,7 +88,11 @@ function* streams() {
   }
 }
 
-const shortName = (name) => name.replace(/^\.?k8s\.io\.(api|apimachinery\.pkg\.apis|apimachinery\.pkg\.api|apimachinery\.pkg\.util|apimachinery\.pkg)\./, '');
+const shortName = (name) =>
+  name.replace(
+    /^\.?k8s\.io\.(api|apimachinery\.pkg\.apis|apimachinery\.pkg\.api|apimachinery\.pkg\.util|apimachinery\.pkg)\./,
+    '',
+  );
 const messages = new Map();
 let document;
 for (const bytes of streams()) {
@@ -90,15 +115,20 @@ for (const named of all(one(document, 9), 1)) {
   const type = text(named, 1).replace(/^io\.k8s\.(api|apimachinery\.pkg\.apis|apimachinery\.pkg\.api)\./, '');
   const schema = one(named, 2);
   const properties = new Map();
-  for (const property of all(one(schema, 25) ?? Buffer.alloc(0), 1)) properties.set(text(property, 1), extensions(one(property, 2)));
+  for (const property of all(one(schema, 25) ?? Buffer.alloc(0), 1))
+    properties.set(text(property, 1), extensions(one(property, 2)));
   annotations.set(type, { properties, extensions: extensions(schema) });
   optionalUnknown.set(type, all(schema, 19).map(String));
 }
 
 const SCALARS = { 1: 'f', 2: 'f', 3: 'i', 4: 'i', 5: 'i', 8: 'b', 9: 's', 12: 'y', 13: 'i' };
 const SPECIAL = {
-  'resource.Quantity': 'Q', 'intstr.IntOrString': 'I', 'meta.v1.Time': 'T', 'meta.v1.MicroTime': 'M',
-  'runtime.RawExtension': 'J', 'meta.v1.FieldsV1': 'J',
+  'resource.Quantity': 'Q',
+  'intstr.IntOrString': 'I',
+  'meta.v1.Time': 'T',
+  'meta.v1.MicroTime': 'M',
+  'runtime.RawExtension': 'J',
+  'meta.v1.FieldsV1': 'J',
 };
 const wanted = new Set();
 
@@ -121,7 +151,13 @@ function merge(type, name) {
   const listType = known['x-kubernetes-list-type'];
   let keys = known['x-kubernetes-list-map-keys'] ?? younger?.[0];
   if (keys === undefined && listType === undefined && patchKey) keys = [patchKey];
-  return { listType: listType ?? (keys ? 'map' : patchKey === '' ? 'set' : undefined), keys, patchKey, retain: strategy.includes('retainKeys'), mapType: known['x-kubernetes-map-type'] };
+  return {
+    listType: listType ?? (keys ? 'map' : patchKey === '' ? 'set' : undefined),
+    keys,
+    patchKey,
+    retain: strategy.includes('retainKeys'),
+    mapType: known['x-kubernetes-map-type'],
+  };
 }
 
 function fieldText(type, field, nested) {
@@ -131,7 +167,8 @@ function fieldText(type, field, nested) {
   const patch = (info.patchKey === undefined ? '' : ` ~${info.patchKey}`) + (info.retain ? ' !' : '');
   const entry = nested.get(text(field, 6));
   const atomic = info.mapType === 'atomic' ? '!' : '';
-  if (entry !== undefined) return `${name} ${id} {${atomic}}${typeOf(all(entry, 2).find((f) => one(f, 3) === 2))}${patch}`;
+  if (entry !== undefined)
+    return `${name} ${id} {${atomic}}${typeOf(all(entry, 2).find((f) => one(f, 3) === 2))}${patch}`;
   const value = typeOf(field);
   if (one(field, 4) !== 3) {
     const known = annotations.get(type)?.properties;
@@ -139,7 +176,12 @@ function fieldText(type, field, nested) {
     const inline = value.length > 1 && embedded && known !== undefined && !known.has(name);
     return `${inline ? '~' : name} ${id} ${atomic}${value}${patch}`;
   }
-  const keys = info.listType === 'map' ? `[${info.keys.map((k) => (k === 'protocol' ? 'protocol=TCP' : k)).join(',')}]` : info.listType === 'set' ? '+' : '*';
+  const keys =
+    info.listType === 'map'
+      ? `[${info.keys.map((k) => (k === 'protocol' ? 'protocol=TCP' : k)).join(',')}]`
+      : info.listType === 'set'
+        ? '+'
+        : '*';
   return `${name} ${id} ${keys}${value}${patch}`;
 }
 
@@ -157,11 +199,23 @@ for (const type of wanted) {
 }
 // LabelSelector, NodeSelector and the key selectors became atomic after the document in kubectl was made.
 for (const type of Object.keys(table)) {
-  if (/\.(LabelSelector|NodeSelector|NodeSelectorTerm|ObjectReference|LocalObjectReference|ConfigMapKeySelector|SecretKeySelector|ObjectFieldSelector|ResourceFieldSelector|TypedLocalObjectReference|OwnerReference|SecretReference|TopologySelectorTerm|EndpointAddress|EndpointPort|RoleRef|Subject|ServiceBackendPort)$/.test(type)) table[type].atomic = true;
+  if (
+    /\.(LabelSelector|NodeSelector|NodeSelectorTerm|ObjectReference|LocalObjectReference|ConfigMapKeySelector|SecretKeySelector|ObjectFieldSelector|ResourceFieldSelector|TypedLocalObjectReference|OwnerReference|SecretReference|TopologySelectorTerm|EndpointAddress|EndpointPort|RoleRef|Subject|ServiceBackendPort)$/.test(
+      type,
+    )
+  )
+    table[type].atomic = true;
 }
-const ATOMIC_MAPS = { 'core.v1.ServiceSpec': 'selector', 'core.v1.PodSpec': 'nodeSelector', 'core.v1.ReplicationControllerSpec': 'selector' };
+const ATOMIC_MAPS = {
+  'core.v1.ServiceSpec': 'selector',
+  'core.v1.PodSpec': 'nodeSelector',
+  'core.v1.ReplicationControllerSpec': 'selector',
+};
 for (const [type, field] of Object.entries(ATOMIC_MAPS)) {
-  if (table[type]) table[type].fields = table[type].fields.map((line) => (line.startsWith(`${field} `) ? line.replace('{}', '{!}') : line));
+  if (table[type])
+    table[type].fields = table[type].fields.map((line) =>
+      line.startsWith(`${field} `) ? line.replace('{}', '{!}') : line,
+    );
 }
 writeFileSync('src/lab/apiserver/schema/kubernetes-types.json', `${JSON.stringify(table, undefined, 1)}\n`);
 console.log(`${Object.keys(table).length} types`);

@@ -3,7 +3,8 @@ export default class SummaryReporter {
   onTestRunEnd(modules, unhandledErrors) {
     const count = { passed: 0, failed: unhandledErrors.length, skipped: 0 };
     for (const module of modules) {
-      if (module.state() === 'failed' && [...module.children.allTests('failed')].length === 0) count.failed += 1;
+      if (module.state() === 'failed' && [...module.children.allTests('failed')].length === 0)
+        count.failed += 1;
       for (const test of module.children.allTests()) {
         const { state, note } = test.result();
         if (state === 'passed' || state === 'failed') count[state] += 1;
@@ -14,6 +15,8 @@ export default class SummaryReporter {
       }
     }
     // After the default reporter's own summary, which is written in the same hook.
-    process.once('exit', () => console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`));
+    process.once('exit', () =>
+      console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`),
+    );
   }
 }

@@ -28,7 +28,16 @@ test('a killed agent loses no packet: a ping between pods and a connection throu
   const ping = lab.kubectl(['exec', 'client', '--', 'ping', '-i', '0.01', '-c', '600', '-q', target]);
   // One connection, kept alive over 300 requests of 20 ms distance.
   const connection = lab.kubectl([
-    ...['exec', 'client', '--', 'curl', '-sS', '--rate', '50/s', '--fail', '-o', '/dev/null'],
+    'exec',
+    'client',
+    '--',
+    'curl',
+    '-sS',
+    '--rate',
+    '50/s',
+    '--fail',
+    '-o',
+    '/dev/null',
     ...['-w', '%{local_port} %{http_code}\\n', `http://${clusterIp}/hostname?n=[1-300]`],
   ]);
   for (const pid of before) process.kill(pid, 'SIGKILL');

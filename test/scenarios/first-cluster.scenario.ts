@@ -20,8 +20,18 @@ async function answers(pod: string, url: string, count: number): Promise<Set<str
   // curl opens a new connection for each of the URLs when keep-alive is off.
   const range = `${url}?n=[1-${count}]`;
   const text = await lab.kubectl([
-    ...['exec', pod, '--'],
-    ...['curl', '-sS', '--max-time', '20', '-H', 'Connection: close', '-w', '\\n', range],
+    'exec',
+    pod,
+    '--',
+    'curl',
+    '-sS',
+    '--max-time',
+    '20',
+    '-H',
+    'Connection: close',
+    '-w',
+    '\\n',
+    range,
   ]);
   return new Set(text.split('\n').filter((line) => line !== ''));
 }
@@ -76,7 +86,14 @@ describe('the first cluster', () => {
     expect(await answers('client', 'http://echo.default.svc.cluster.local/hostname', 60)).toEqual(pods);
     const node = await lab.value('node/node-2', '{.status.addresses[?(@.type=="InternalIP")].address}');
     const fromOutside = await lab.exec('outside', [
-      ...['curl', '-sS', '--max-time', '10', '-H', 'Connection: close', '-w', '\\n'],
+      'curl',
+      '-sS',
+      '--max-time',
+      '10',
+      '-H',
+      'Connection: close',
+      '-w',
+      '\\n',
       `http://${node}:30180/hostname?n=[1-60]`,
     ]);
     expect(new Set(fromOutside.trim().split('\n'))).toEqual(pods);
@@ -98,7 +115,16 @@ describe('the first cluster', () => {
     await lab.kubectl(['rollout', 'status', 'deployment/echo', '--timeout=60s']);
     const url = `http://${await lab.value('service/echo', '{.spec.clusterIP}')}/hostname`;
     const requests = lab.kubectl([
-      ...['exec', 'client', '--', 'curl', '-sS', '--rate', '200/s', '--max-time', '5', '--fail'],
+      'exec',
+      'client',
+      '--',
+      'curl',
+      '-sS',
+      '--rate',
+      '200/s',
+      '--max-time',
+      '5',
+      '--fail',
       ...['-H', 'Connection: close', '-o', '/dev/null', '-w', '%{http_code}\\n', `${url}?n=[1-1000]`],
     ]);
     const [first] = await livePods('echo');
