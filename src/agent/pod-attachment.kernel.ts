@@ -1,0 +1,87 @@
+import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { hostVethName } from '../cni/host-veth.ts';
+import { LinuxRouteKernel } from '../kernel/netlink/apply.ts';
+import { createNetns, deleteNetns, Netns } from '../kernel/netns/netns.ts';
+import { Cidr } from '../net/cidr.ts';
+import { PodAttachment } from './pod-attachment.ts';
+
+const NETNS = `fnt-attach-${process.pid}`;
+const owner = (n: number) => ({ containerId: `pod-${n}`, ifName: 'eth0' });
+
+let netns: Netns;
+let kernel: LinuxRouteKernel;
+let folder = '';
+let attachment: PodAttachment;
+
+/** A /29 has room for the gateway and five pods. */
+function configure(): void {
+  netns.run(() => attachment.configure({ name: 'cni0', podCidrs: [Cidr.parse('10.9.0.0/29')], mtu: 1450 }));
+}
+
+function connect(name: string): void {
+  const master = kernel.link('cni0')?.index ?? 0;
+  kernel.addLink({ kind: 'veth', name, master, up: true, peer: { name: `p${name}`.slice(0, 15) } });
+}
+
+/** As if everything had been reserved an hour ago. */
+function age(): void {
+  const anHourAgo = Date.now() / 1000 - 3600;
+  for (const file of readdirSync(folder)) utimesSync(join(folder, file), anHourAgo, anHourAgo);
+}
+
+beforeEach(() => {
+  createNetns(NETNS);
+  netns = Netns.named(NETNS);
+  kernel = LinuxRouteKernel.open(netns.fd);
+  folder = mkdtempSync(join(tmpdir(), 'fnt-attach-'));
+  attachment = new PodAttachment({ kernel, logger: pino({ level: 'silent' }), folder });
+  configure();
+});
+
+afterEach(() => {
+  kernel.close();
+  netns.close();
+  deleteNetns(NETNS);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test('a full range frees what vanished pods held, never what a pod still has', () => {
+  for (let n = 1; n <= 5; n += 1) attachment.reserve(owner(n));
+  for (const n of [1, 2, 3, 4]) connect(hostVethName(owner(n)));
+  expect(() => attachment.reserve(owner(6))).toThrow(/no address is free/);
+  age();
+  expect(attachment.reserve(owner(6))[0]?.ip.toString()).toBe('10.9.0.6');
+  expect(attachment.find(owner(5))).toEqual([]);
+  expect(() => attachment.reserve(owner(7))).toThrow(/no address is free/);
+});
+
+test('while the bridge has a port that nobody can explain, nothing is freed', () => {
+  attachment.reserve(owner(1));
+  age();
+  connect('veth12ab34cd');
+  expect(attachment.reclaim()).toBe(0);
+  kernel.deleteLink(kernel.link('veth12ab34cd')?.index ?? 0);
+  expect(attachment.reclaim()).toBe(1);
+});
+
+test('a bridge made by hand is adopted, and loses addresses that are not the gateway', () => {
+  const link = kernel.link('cni0')?.index ?? 0;
+  kernel.addAddress({ link, ip: Cidr.parse('10.8.0.0/24').at(1), prefixLength: 24 });
+  kernel.changeLink(link, { up: false, mtu: 1400 });
+  configure();
+  expect(kernel.link('cni0')).toMatchObject({ index: link, up: true, mtu: 1450 });
+  const addresses = kernel
+    .addresses({ link, family: 4 })
+    .map(({ ip, prefixLength }) => `${ip.toString()}/${prefixLength}`);
+  expect(addresses).toEqual(['10.9.0.1/29']);
+});
+
+test('a device of the name that is no bridge is named', () => {
+  kernel.deleteLink(kernel.link('cni0')?.index ?? 0);
+  kernel.addLink({ kind: 'veth', name: 'cni0', peer: { name: 'other' } });
+  expect(configure).toThrow('device cni0 exists and is not a bridge');
+});
