@@ -23,12 +23,17 @@ const FILTER_PROTOCOL = 1 << 3;
 const FILTER_DESTINATION_PORT = 1 << 5;
 const AF = { 4: 2, 6: 10 } as const;
 
-/** Request body of a dump; kernels before 5.8 do not know the filter and answer with everything. */
+/**
+ * Request body of a dump. What comes back must be filtered again: kernels before 5.8 do not know the filter and
+ * answer with everything.
+ */
 export function encodeFilter(filter: FlowFilter): Buffer {
   const builder = header(filter.family);
   let flags = FILTER_PROTOCOL;
   builder.nest(CTA_TUPLE_ORIG, (tuple) => {
-    if (filter.destination !== undefined) {
+    // Not for IPv6: ctnetlink_filter_match_tuple takes equal addresses for different ones (`!ipv6_addr_cmp`, seen on
+    // Linux 6.18), and would leave out just what is asked for.
+    if (filter.destination !== undefined && filter.family === 4) {
       const bytes = Ip.parse(filter.destination).toBytes();
       flags |= FILTER_IP_DESTINATION;
       tuple.nest(CTA_TUPLE_IP, (ip) => ip.attrBytes(CTA_IP_ADDRESSES[filter.family].destination, bytes));
