@@ -42,7 +42,7 @@ export interface Api {
 export function assembleApi(parts: Parts): Api {
   const ranges = parts.options.serviceCidrs.map((text) => Cidr.parseStrict(text));
   const serviceIps = ranges.map((range) => range.at(1).toString());
-  const revisions = new RevisionCounter();
+  const revisions = RevisionCounter.fromClock();
   const registry = new ResourceRegistry();
   for (const definition of makeBuiltInKinds(revisions)) registry.add(definition);
   const writer = new ObjectWriter(admissionOf(registry, revisions, ranges, parts.options));

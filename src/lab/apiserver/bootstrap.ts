@@ -1,8 +1,9 @@
 import { Ip } from '../../net/ip.ts';
-import type { Json, JsonObject } from './json/json.ts';
+import type { JsonObject } from './json/json.ts';
 import type { KubeObject } from './json/kube-object.ts';
 import type { ObjectWriter } from './rest/object-writer.ts';
 import type { ResourceRegistry } from './rest/resource-registry.ts';
+import { storageKey } from './store/stored-object.ts';
 
 const NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease'];
 const USER = { username: 'system:apiserver', groups: ['system:masters'] };
@@ -16,34 +17,97 @@ export interface BootstrapFacts {
   readonly authority: string;
 }
 
-/** Makes what kube-apiserver makes when it starts: the first namespaces and the way to itself. */
+/** One object that every cluster has. */
+interface Fixture {
+  readonly group: string;
+  readonly resource: string;
+  readonly namespace: string;
+  readonly make: () => KubeObject;
+}
+
+/** Makes what kube-apiserver makes when it starts, and makes it again when somebody deletes it. */
 export function bootstrap(registry: ResourceRegistry, writer: ObjectWriter, facts: BootstrapFacts): void {
-  const create = (group: string, resource: string, namespace: string, object: KubeObject): void => {
-    const definition = registry.find(group, 'v1', resource);
-    if (definition !== undefined) writer.create({ definition, namespace, user: USER, dryRun: false }, object);
+  const namespaces = NAMESPACES.map((name): Fixture => ({
+    group: '',
+    resource: 'namespaces',
+    namespace: '',
+    make: () => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }),
+  }));
+  for (const fixture of [...namespaces, ...wayToTheServer(facts)]) keep(registry, writer, fixture);
+}
+
+function keep(registry: ResourceRegistry, writer: ObjectWriter, fixture: Fixture): void {
+  const { group, resource, namespace, make } = fixture;
+  const definition = registry.find(group, 'v1', resource);
+  if (definition === undefined) return;
+  const key = storageKey(namespace, make().metadata.name ?? '');
+  const create = (): void => {
+    if (definition.store.get(key) !== undefined) return;
+    writer.create({ definition, namespace, user: USER, dryRun: false }, make());
   };
-  for (const name of NAMESPACES)
-    create('', 'namespaces', '', { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-  create('', 'services', 'default', kubernetesService(facts.serviceIps, facts.endpoint.port));
-  create('', 'configmaps', 'kube-public', rootCertificate(facts.authority));
+  create();
+  definition.store.subscribe((event) => {
+    // Later, so that every watcher has seen the deletion before it sees the new object.
+    if (event.type !== 'DELETED' || event.object.key !== key) return;
+    setImmediate(() => {
+      try {
+        create();
+      } catch {
+        // Somebody was quicker and has the name or the address; the next deletion tries again.
+      }
+    });
+  });
+}
+
+/** The Service `kubernetes` and where it leads, and the certificate of the authority that signs for it. */
+function wayToTheServer(facts: BootstrapFacts): Fixture[] {
   const { host, port } = facts.endpoint;
+  const fixtures: Fixture[] = [
+    {
+      group: '',
+      resource: 'services',
+      namespace: 'default',
+      make: () => kubernetesService(facts.serviceIps, port),
+    },
+    {
+      group: '',
+      resource: 'configmaps',
+      namespace: 'kube-public',
+      make: () => rootCertificate(facts.authority),
+    },
+  ];
   // Nothing but this very machine could reach a loopback address: endpoints are never of that kind.
-  if (host.startsWith('127.') || host === '::1') return;
-  const ports: Json[] = [{ name: 'https', port, protocol: 'TCP' }];
-  create('', 'endpoints', 'default', {
+  if (host.startsWith('127.') || host === '::1') return fixtures;
+  return [
+    ...fixtures,
+    { group: '', resource: 'endpoints', namespace: 'default', make: () => kubernetesEndpoints(host, port) },
+    {
+      group: 'discovery.k8s.io',
+      resource: 'endpointslices',
+      namespace: 'default',
+      make: () => kubernetesSlice(host, port),
+    },
+  ];
+}
+
+function kubernetesEndpoints(host: string, port: number): KubeObject {
+  return {
     apiVersion: 'v1',
     kind: 'Endpoints',
     metadata: { name: 'kubernetes', labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
-    subsets: [{ addresses: [{ ip: host }], ports }],
-  });
-  create('discovery.k8s.io', 'endpointslices', 'default', {
+    subsets: [{ addresses: [{ ip: host }], ports: [{ name: 'https', port, protocol: 'TCP' }] }],
+  };
+}
+
+function kubernetesSlice(host: string, port: number): KubeObject {
+  return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
     metadata: { name: 'kubernetes', labels: { 'kubernetes.io/service-name': 'kubernetes' } },
     addressType: Ip.parse(host).family === 4 ? 'IPv4' : 'IPv6',
     endpoints: [{ addresses: [host], conditions: { ready: true } }],
-    ports,
-  });
+    ports: [{ name: 'https', port, protocol: 'TCP' }],
+  };
 }
 
 function kubernetesService(ips: readonly string[], port: number): KubeObject {

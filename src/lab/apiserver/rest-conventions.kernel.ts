@@ -229,6 +229,28 @@ describe('deletion', () => {
   });
 });
 
+describe('the way to the server', () => {
+  const services = '/api/v1/namespaces/default/services';
+  test('the Service kubernetes leads to the advertised address', async () => {
+    expect(stringAt((await call('GET', `${services}/kubernetes`)).body, 'spec', 'clusterIP')).toBe(
+      '10.96.0.1',
+    );
+    const { body } = await call(
+      'GET',
+      '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes',
+    );
+    expect(arrayAt(objectsAt(body, 'endpoints')[0], 'addresses')).toEqual(['192.0.2.1']);
+  });
+
+  test('deleted, it is made again with the same address', async () => {
+    const events = await watch(`${services}?watch=1&fieldSelector=metadata.name%3Dkubernetes`, 3, () =>
+      call('DELETE', `${services}/kubernetes`),
+    );
+    expect(summary(events)).toEqual(['ADDED kubernetes', 'DELETED kubernetes', 'ADDED kubernetes']);
+    expect(stringAt(events[2], 'object', 'spec', 'clusterIP')).toBe('10.96.0.1');
+  });
+});
+
 describe('list and watch', () => {
   test('a list in pages has every object once', async () => {
     await call('POST', '/api/v1/namespaces', { metadata: { name: 'pages' } });

@@ -21,10 +21,12 @@ export class EventHistory {
   #first = 0;
   #characters = 0;
   /** Revision of the newest event that is no longer there: a watch from before it cannot be served. */
-  #forgotten = 0;
+  #forgotten: number;
 
-  constructor(limits: HistoryLimits) {
+  /** `start` is the revision before the first event. */
+  constructor(limits: HistoryLimits, start: number) {
     this.#limits = limits;
+    this.#forgotten = start;
   }
 
   append(event: StoreEvent): void {

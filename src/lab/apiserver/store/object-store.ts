@@ -23,7 +23,7 @@ export class ObjectStore {
   constructor(revisions: RevisionCounter, fieldsOf: FieldExtractor, limits: HistoryLimits = DEFAULT_LIMITS) {
     this.#revisions = revisions;
     this.#fieldsOf = fieldsOf;
-    this.#history = new EventHistory(limits);
+    this.#history = new EventHistory(limits, revisions.current);
   }
 
   get size(): number {
@@ -97,9 +97,9 @@ export class ObjectStore {
     return low;
   }
 
-  /** Whether a watch from `revision` would miss nothing. */
+  /** Whether a watch from `revision` would miss nothing; a revision of the future is not one of this server's. */
   covers(revision: number): boolean {
-    return this.#history.covers(revision);
+    return revision <= this.#revisions.current && this.#history.covers(revision);
   }
 
   eventsSince(revision: number): StoreEvent[] {
