@@ -9,7 +9,7 @@ export interface Placed {
   readonly subnet: Cidr;
 }
 
-export interface SubnetPlan {
+interface SubnetPlan {
   /** Device of the fabric: a bridge. */
   readonly bridge: string;
   /** The fabric's own addresses there: the gateway of the subnet. */
@@ -44,7 +44,7 @@ export interface FabricOptions {
 const OUTSIDE_SUBNET = 255;
 const FIRST_NODE = 10;
 
-export function nodeNames(count: number): string[] {
+function nodeNames(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `node-${index + 1}`);
 }
 

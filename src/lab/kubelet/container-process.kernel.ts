@@ -41,6 +41,7 @@ async function start(command: readonly string[], more: Partial<ContainerRun> = {
     command,
     log,
     stdin: false,
+    tty: false,
     ...more,
   });
   return { container, log };

@@ -13,9 +13,11 @@ import {
   signalProcess,
   type ProcessIdentity,
 } from '../state/process-identity.ts';
+import type { ContainerStreams } from './attach-session.ts';
 import type { ContainerLog } from './container-log.ts';
 import type { LogStream } from './log-format.ts';
 import type { Sandbox } from './sandbox.ts';
+import { Terminal } from './terminal.ts';
 
 export interface BindMount {
   /** Inside of the node, without symbolic links. */
@@ -41,6 +43,8 @@ export interface ContainerRun {
   readonly log: ContainerLog;
   /** Keeps standard input open (`stdin: true`). */
   readonly stdin: boolean;
+  /** Gives it a terminal in place of pipes (`tty: true`). */
+  readonly tty: boolean;
 }
 
 export interface ContainerExit {
@@ -68,12 +72,20 @@ export class ContainerProcess {
   readonly startedAt = new Date();
   readonly exited: Promise<ContainerExit>;
   readonly #init: ProcessIdentity | undefined;
+  /** For those who attach. */
+  readonly streams: ContainerStreams;
   readonly #run: ContainerRun;
   #killed = false;
 
-  private constructor(run: ContainerRun, init: ProcessIdentity | undefined, exited: Promise<ContainerExit>) {
+  private constructor(
+    run: ContainerRun,
+    init: ProcessIdentity | undefined,
+    streams: ContainerStreams,
+    exited: Promise<ContainerExit>,
+  ) {
     this.#run = run;
     this.#init = init;
+    this.streams = streams;
     // unshare(1) does not pass SIGKILL of its child on, it exits with 1.
     this.exited = exited.then((exit) => (this.#killed ? { ...exit, exitCode: 137 } : exit));
   }
@@ -84,18 +96,13 @@ export class ContainerProcess {
     for (const part of ['upper', 'work', 'root']) {
       mkdirSync(node.path(`${folder}/${part}`), { recursive: true });
     }
-    const [stdout, stderr] = [outputPipe(run.log, 'stdout'), outputPipe(run.log, 'stderr')];
-    const child = spawn(tool('nsenter'), [...sandbox.enterArguments, '--', ...unshared(folder, run)], {
-      stdio: [run.stdin ? 'pipe' : 'ignore', stdout, stderr, 'pipe'],
-      env: { PATH: process.env['PATH'] },
-    });
-    close(stdout);
-    close(stderr);
+    const command = [...sandbox.enterArguments, '--', ...unshared(folder, run)];
+    const { child, streams } = run.tty ? spawnOnTerminal(command, run) : spawnOnPipes(command, run);
     const exited = exitOf(child);
     await started(child, run);
     const holder = childrenOf(child.pid ?? 0)[0];
     const init = holder === undefined ? undefined : identifyProcess(childrenOf(holder)[0] ?? 0);
-    return new ContainerProcess(run, init, exited);
+    return new ContainerProcess(run, init, streams, exited);
   }
 
   /** To PID 1 of the container; as everywhere, it heeds only signals that it has a handler for, and SIGKILL. */
@@ -137,14 +144,47 @@ export class ContainerProcess {
   }
 }
 
+interface Spawned {
+  readonly child: ChildProcess;
+  readonly streams: ContainerStreams;
+}
+
 /**
- * A pipe whose other end goes to the log. Those that Node.js makes for children are sockets, and a socket cannot be
- * opened again as /dev/stdout, as many images do with their log files.
+ * Pipes of our own: those that Node.js makes for children are sockets, and a socket cannot be opened again as
+ * /dev/stdout, as many images do with their log files.
  */
-function outputPipe(log: ContainerLog, name: LogStream): number {
+function spawnOnPipes(command: readonly string[], run: ContainerRun): Spawned {
+  const [stdout, stdoutEnd] = outputPipe(run.log, 'stdout');
+  const [stderr, stderrEnd] = outputPipe(run.log, 'stderr');
+  const child = spawn(tool('nsenter'), command, {
+    stdio: [run.stdin ? 'pipe' : 'ignore', stdoutEnd, stderrEnd, 'pipe'],
+    env: { PATH: process.env['PATH'] },
+  });
+  close(stdoutEnd);
+  close(stderrEnd);
+  // A program may end without having read everything.
+  child.stdin?.on('error', () => undefined);
+  return { child, streams: { stdin: child.stdin ?? undefined, stdout, stderr, terminal: undefined } };
+}
+
+function spawnOnTerminal(command: readonly string[], run: ContainerRun): Spawned {
+  const terminal = new Terminal('/dev/pts');
+  const { slave, stream } = terminal;
+  const child = spawn(tool('nsenter'), command, {
+    stdio: [slave, slave, slave, 'pipe'],
+    env: { PATH: process.env['PATH'] },
+    detached: true,
+  });
+  terminal.closeSlave();
+  run.log.capture(stream, 'stdout');
+  return { child, streams: { stdin: stream, stdout: stream, stderr: undefined, terminal } };
+}
+
+function outputPipe(log: ContainerLog, name: LogStream): [Socket, number] {
   const [from, to] = pipe();
-  log.capture(new Socket({ fd: from, readable: true, writable: false }), name);
-  return to;
+  const stream = new Socket({ fd: from, readable: true, writable: false });
+  log.capture(stream, name);
+  return [stream, to];
 }
 
 /** Inside of the node. */
@@ -178,7 +218,8 @@ function unshared(folder: string, run: ContainerRun): string[] {
       readOnly ? 'ro' : 'rw',
     ]),
     '--',
-    ...withEnvironment(run, new Map(), run.command),
+    ...(run.tty ? [tool('setsid'), '--ctty'] : []),
+    ...withEnvironment(run, run.tty ? new Map([['TERM', 'xterm']]) : new Map(), run.command),
   ];
 }
 

@@ -73,6 +73,7 @@ export async function startContainer(
       command: commandOf(container, image, variables),
       log,
       stdin: container.stdin === true,
+      tty: container.tty === true,
     }),
   );
   return { id, process, log };
@@ -84,7 +85,7 @@ export async function removeContainer(context: PodContext, id: string): Promise<
 }
 
 /** Inside of the node, where the CRI has it. */
-export function logFile(context: PodContext, container: string, attempt: number): string {
+function logFile(context: PodContext, container: string, attempt: number): string {
   const { namespace, name, uid } = context.pod().metadata ?? {};
   return `/var/log/pods/${namespace}_${name}_${uid}/${container}/${attempt}.log`;
 }

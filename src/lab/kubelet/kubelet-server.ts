@@ -2,9 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { WebSocketServer } from 'ws';
+import { WebSocketServer, type WebSocket } from 'ws';
 import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
 import { withNetns } from '../../kernel/netns/netns.ts';
+import { serveAttach } from './attach-session.ts';
+import type { ContainerProcess } from './container-process.ts';
 import type { ContainerWorker } from './container-worker.ts';
 import { EXEC_PROTOCOLS } from './exec-channel.ts';
 import { serveExec } from './exec-session.ts';
@@ -29,7 +31,7 @@ interface Target {
   readonly container: ContainerWorker;
 }
 
-/** The kubelet's API: /healthz, /containerLogs/NS/POD/CONTAINER, /exec/NS/POD/CONTAINER (WebSocket). */
+/** The kubelet's API: /healthz, /containerLogs/NS/POD/CONTAINER, /exec and /attach/NS/POD/CONTAINER (WebSocket). */
 export class KubeletServer {
   readonly #options: KubeletServerOptions;
   readonly #server: Server;
@@ -105,22 +107,20 @@ export class KubeletServer {
       if (!isAuthorized(request)) return refuse(socket, '401 Unauthorized', 'Unauthorized');
       const url = new URL(request.url ?? '/', 'https://kubelet');
       const { kind, container } = this.#target(url);
-      if (kind !== 'exec') return refuse(socket, '404 Not Found', `no such path: ${url.pathname}`);
-      const query = url.searchParams;
-      const tty = isSet(query, 'tty');
+      if (kind !== 'exec' && kind !== 'attach') {
+        return refuse(socket, '404 Not Found', `no such path: ${url.pathname}`);
+      }
       const run = container.current;
       if (run === undefined || container.view.state.running === undefined) {
         return refuse(socket, '400 Bad Request', `container "${container.container.name}" is not running`);
       }
-      const command = run.process.enter(query.getAll('command'), { tty });
+      const serve =
+        kind === 'exec'
+          ? execOf(run.process, url.searchParams)
+          : attachOf(container, run.process, url.searchParams);
       this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
         webSocket.on('error', () => webSocket.terminate());
-        void serveExec(webSocket, command, {
-          ...(tty ? { terminals: run.process.terminals } : {}),
-          stdin: isSet(query, 'input', 'stdin'),
-          stdout: isSet(query, 'output', 'stdout'),
-          stderr: isSet(query, 'error', 'stderr') && !tty,
-        });
+        serve(webSocket);
       });
     } catch (error) {
       refuse(
@@ -144,6 +144,29 @@ export class KubeletServer {
     this.#server.close();
     this.#server.closeAllConnections();
   }
+}
+
+/** What serves an exec request. Throws CONTAINER_NOT_RUNNING. */
+function execOf(process: ContainerProcess, query: URLSearchParams): (socket: WebSocket) => void {
+  const tty = isSet(query, 'tty');
+  const command = process.enter(query.getAll('command'), { tty });
+  return (socket) =>
+    void serveExec(socket, command, {
+      ...(tty ? { terminals: process.terminals } : {}),
+      stdin: isSet(query, 'input', 'stdin'),
+      stdout: isSet(query, 'output', 'stdout'),
+      stderr: isSet(query, 'error', 'stderr') && !tty,
+    });
+}
+
+function attachOf(
+  worker: ContainerWorker,
+  process: ContainerProcess,
+  query: URLSearchParams,
+): (socket: WebSocket) => void {
+  const stdin = isSet(query, 'input', 'stdin');
+  const stdinOnce = worker.container.stdinOnce === true;
+  return (socket) => serveAttach(socket, process.streams, process.exited, { stdin, stdinOnce });
 }
 
 function isAuthorized(request: IncomingMessage): boolean {

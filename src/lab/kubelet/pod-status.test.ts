@@ -20,8 +20,11 @@ function view(states: Record<string, Partial<ContainerView>>): PodView {
   };
 }
 
+function named(names: string[]) {
+  return names.map((name) => ({ name, image: 'busybox' }));
+}
+
 function pod(restartPolicy: string, containers: string[], initContainers: string[] = []): Pod {
-  const named = (names: string[]) => names.map((name) => ({ name, image: 'busybox' }));
   return { spec: { restartPolicy, containers: named(containers), initContainers: named(initContainers) } };
 }
 
@@ -58,10 +61,12 @@ describe('podPhase', () => {
   });
 });
 
+function typed(object: Pod, given: PodView, type: string, now = '2024-01-02T00:00:00Z') {
+  return podStatus(object, given, now).conditions?.find((condition) => condition.type === type);
+}
+
 describe('podStatus', () => {
   const ready = view({ a: { state: RUNNING } });
-  const typed = (object: Pod, given: PodView, type: string, now = '2024-01-02T00:00:00Z') =>
-    podStatus(object, given, now).conditions?.find((condition) => condition.type === type);
 
   test('is Ready when all containers are and every readiness gate is open', () => {
     expect(typed(pod('Always', ['a']), ready, 'Ready')).toMatchObject({ status: 'True' });

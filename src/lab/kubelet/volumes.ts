@@ -19,7 +19,7 @@ import { fieldValue, type PodFacts } from './pod-facts.ts';
 import type { KeyedData, PodObjects } from './pod-objects.ts';
 
 /** Where containers find the token of their service account. */
-export const TOKEN_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
+const TOKEN_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
 const DEFAULT_MODE = 0o644;
 
 /** The volumes of one pod on its node. */

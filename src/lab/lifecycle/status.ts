@@ -21,7 +21,7 @@ export interface LabStatus {
   readonly problem?: string;
 }
 
-export interface NodeView {
+interface NodeView {
   readonly name: string;
   readonly ready: boolean;
   readonly addresses: readonly string[];

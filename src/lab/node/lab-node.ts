@@ -29,7 +29,7 @@ export interface LabNodeOptions {
   readonly needs: readonly string[];
 }
 
-export interface NodeFile {
+interface NodeFile {
   readonly content: string;
   readonly mode?: number;
 }
