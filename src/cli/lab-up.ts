@@ -83,6 +83,12 @@ async function up(command: Command): Promise<void> {
   await checkRequirements(pluginCandidates(process.argv[1] ?? ''));
   const progress = new Progress();
   const started = performance.now();
+  process.once('SIGINT', () => {
+    progress.end();
+    const named = lab.name === D.name ? '' : ` --name ${lab.name}`;
+    process.stderr.write(`interrupted; what has been started is removed by: flatnet lab down${named}\n`);
+    process.exit(130);
+  });
   try {
     const record = await withLabLock(lab.name, async () =>
       bringUp({

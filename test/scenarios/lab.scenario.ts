@@ -227,6 +227,11 @@ describe('pods', () => {
     await expect(lab.kubectl(['exec', 'inside', '--', 'sh', '-c', 'exit 9'])).rejects.toThrow('exit code 9');
   });
 
+  test('can be run from the command line, with what comes through a pipe', async () => {
+    const args = ['run', 'piped', '--rm', '-i', '--restart=Never', '--image=busybox', '--', 'cat'];
+    expect(await lab.kubectl(args, { input: 'through the pod' })).toContain('through the pod');
+  });
+
   test('leave no namespace and no address behind', async () => {
     await lab.kubectl(['delete', 'pods', '--all', '--timeout=40s']);
     for (const node of ['node-1', 'node-2', 'node-3']) {
