@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { EVENTS, NODES } from '../../../src/cluster/resource-type.ts';
-import { SmallCluster } from './small-cluster.ts';
+import { removeBuild, SmallCluster } from './small-cluster.ts';
 
 const ECHO = 'icmp[icmptype] == icmp-echo';
 const P = 'flannel.alpha.coreos.com/';
+
+afterAll(removeBuild);
 
 describe.each([
   { backend: { Type: 'vxlan' }, mtu: 1450, device: 'flannel.1' },
@@ -47,7 +49,7 @@ describe.each([
   test('pods of two nodes reach each other, and see the real source address', async () => {
     expect([ipA, ipB]).toEqual(['10.244.1.2', '10.244.2.2']);
     const capture = cluster.inside(b, 'timeout', '5', 'tcpdump', '-n', '-c1', '-i', 'eth0', ECHO);
-    const ping = cluster.inside(a, 'ping', '-i', '0.2', '-c', '10', ipB);
+    const ping = cluster.inside(a, 'ping', '-i', '0.1', '-c', '10', ipB);
     expect(await capture).toContain(`${ipA} > ${ipB}`);
     expect(await ping).toContain(' 0% packet loss');
   });
@@ -62,7 +64,7 @@ describe.each([
   test('a pod reaches the world as its node', async () => {
     const fabric = cluster.podName('fabric');
     const capture = cluster.inside(fabric, 'timeout', '5', 'tcpdump', '-n', '-c1', '-i', 'underlay', ECHO);
-    const ping = cluster.inside(a, 'ping', '-i', '0.2', '-c', '10', '172.30.0.254');
+    const ping = cluster.inside(a, 'ping', '-i', '0.1', '-c', '10', '172.30.0.254');
     expect(await capture).toContain('172.30.0.1 > 172.30.0.254');
     expect(await ping).toContain(' 0% packet loss');
   });

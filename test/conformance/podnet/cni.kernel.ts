@@ -6,7 +6,7 @@ import { run } from '../../../src/kernel/exec/run.ts';
 import { LinuxRouteKernel } from '../../../src/kernel/netlink/apply.ts';
 import { netnsPath } from '../../../src/kernel/netns/netns.ts';
 import { Cidr } from '../../../src/net/cidr.ts';
-import { SmallCluster, type SmallNode } from './small-cluster.ts';
+import { removeBuild, SmallCluster, type SmallNode } from './small-cluster.ts';
 
 interface AddJson {
   readonly cniVersion: string;
@@ -54,7 +54,10 @@ beforeAll(async () => {
   node = cluster.node(1);
 });
 
-afterAll(async () => cluster.stop());
+afterAll(async () => {
+  await cluster.stop();
+  removeBuild();
+});
 
 async function checked(spoil: (name: string) => void): Promise<{ exitCode: number; words: string }> {
   const name = newPod();

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { vi } from 'vitest';
 import { ApiClient } from '../../../src/cluster/api-client.ts';
 import { loadKubeconfig } from '../../../src/cluster/kubeconfig.ts';
@@ -165,12 +165,26 @@ export class SmallNode {
   }
 }
 
+/** Within the project: the bundle looks for koffi in node_modules above it. */
+const DIST = join(import.meta.dirname, '..', '..', '..', '.cache', `small-cluster-${process.pid}`);
+let built: Promise<unknown> | undefined;
+
+/** The command as users have it, built once for all clusters of a test file. */
+async function buildOnce(): Promise<void> {
+  built ??= run(process.execPath, ['scripts/build.mjs', DIST], { timeoutMs: 60_000 });
+  await built;
+}
+
+/** For the end of a test file. */
+export function removeBuild(): void {
+  rmSync(DIST, { recursive: true, force: true });
+}
+
 /** Nodes on one Ethernet, with the embedded API server at a fourth place on it. */
 export class SmallCluster {
   readonly folder = mkdtempSync(join(tmpdir(), 'fnt-cluster-'));
   readonly kubeconfig = join(this.folder, 'kubeconfig');
-  /** Within the project: the bundle looks for koffi in node_modules above it. */
-  readonly dist = join(import.meta.dirname, '..', '..', '..', '.cache', basename(this.folder));
+  readonly dist = DIST;
   readonly nodes: SmallNode[] = [];
   readonly network: object;
   readonly #namespaces: string[] = [];
@@ -190,7 +204,7 @@ export class SmallCluster {
   static async start(options: SmallClusterOptions): Promise<SmallCluster> {
     const cluster = new SmallCluster(options);
     try {
-      await run(process.execPath, ['scripts/build.mjs', cluster.dist], { timeoutMs: 60_000 });
+      await buildOnce();
       cluster.#buildFabric();
       cluster.addNodes(options.nodes);
       await cluster.startApi();
@@ -289,7 +303,7 @@ export class SmallCluster {
     }
     this.#fabric?.close();
     for (const name of this.#namespaces) deleteNetns(name);
-    for (const folder of [this.folder, this.dist]) rmSync(folder, { recursive: true, force: true });
+    rmSync(this.folder, { recursive: true, force: true });
   }
 
   #buildFabric(): void {
