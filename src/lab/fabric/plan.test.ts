@@ -22,6 +22,7 @@ test('every address is given once, lies in its subnet and is no gateway', () => 
         }
       },
     ),
+    { numRuns: 20 },
   );
 });
 
