@@ -10,7 +10,7 @@ export const NODE_AGENT_CONFIG = '/etc/flatnet/agent.yaml';
 
 export interface AgentProcessOptions {
   readonly node: LabNode;
-  /** Command line of this program: the Node.js executable and the script. */
+  /** Command line of this program inside of the node. */
   readonly flatnet: readonly string[];
   readonly logFile: string;
   readonly logger: Logger;

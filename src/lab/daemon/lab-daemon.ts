@@ -9,6 +9,7 @@ import { Kubelet } from '../kubelet/kubelet.ts';
 import { PodObjects } from '../kubelet/pod-objects.ts';
 import { ServiceView } from '../kubelet/service-view.ts';
 import { StartSlots } from '../kubelet/start-slots.ts';
+import { installationOf, type Installation } from '../node/installation.ts';
 import { LabNode } from '../node/lab-node.ts';
 import { labFolder, stateDirectory, type LabFolder } from '../state/lab-folder.ts';
 import { nodeNetns, OUTSIDE } from '../state/lab-name.ts';
@@ -39,6 +40,12 @@ const START_SLOTS = 6;
 const STOP_PATIENCE_MS = 500;
 const NODE_RESOLV_CONF = "# The lab's underlay leads nowhere else: there is no name server on it.\n";
 
+/** Paths that must be seen inside of nodes and containers, wherever the machine has mounted them. */
+const NEEDED = ['/usr/bin', '/bin', '/lib', '/etc'];
+
+/** Folders of the machine that containers see empty. */
+const HIDDEN = ['/tmp', '/run', '/root', '/home'];
+
 /** Everything of a lab that runs: control plane, nodes with their agents, kubelets, add-ons. */
 export class LabDaemon {
   readonly #options: LabDaemonOptions;
@@ -46,6 +53,7 @@ export class LabDaemon {
   readonly #folder: LabFolder;
   readonly #nodes = new Map<string, LabNode>();
   readonly #running: Promise<void>[] = [];
+  readonly #installation: Installation;
   #record: LabRecord;
   #controlPlane: ControlPlane | undefined;
 
@@ -54,17 +62,22 @@ export class LabDaemon {
     this.#record = options.record;
     this.#lab = options.record.options;
     this.#folder = labFolder(this.#lab.name);
+    this.#installation = installationOf(options.flatnet);
   }
 
   /** Resolves when every node has been Ready. Throws what went wrong; the caller then calls `stop`. */
   async start(signal: AbortSignal): Promise<void> {
-    const { logger, onProgress, flatnet } = this.#options;
+    const { logger, onProgress } = this.#options;
     const plan = planFabric(this.#lab);
     const apiAddress = plan.apiAddresses[0]?.toString() ?? '';
     onProgress('starting the control plane');
     const [controlPlane] = await Promise.all([
       this.#startControlPlane(apiAddress),
-      makeLayers({ folder: this.#folder.images, flatnet, hidden: hiddenFolders(flatnet) }),
+      makeLayers({
+        folder: this.#folder.images,
+        flatnet: this.#installation.inside,
+        hidden: [...HIDDEN, stateDirectory()],
+      }),
     ]);
     this.#controlPlane = controlPlane;
     this.#writeKubeconfig(controlPlane);
@@ -119,15 +132,18 @@ export class LabDaemon {
       images: this.#folder.images,
       stateDirectory: stateDirectory(),
       files: this.#nodeFiles(name, all, controlPlane),
-      needs: neededPaths(this.#options.flatnet),
+      installation: this.#installation,
+      needs: NEEDED,
     });
     this.#nodes.set(name, node);
     this.#setNode({ name, addresses, init: node.init, agentRestarts: 0 });
-    const { logger, flatnet } = this.#options;
+    const { logger } = this.#options;
     const onChange = (agent: ProcessIdentity | undefined, agentRestarts: number): void =>
       this.#setNode({ name, addresses, init: node.init, agent, agentRestarts });
     const logFile = this.#folder.agentLog(name);
-    this.#running.push(keepAgent({ node, flatnet, logFile, logger, onChange }, signal));
+    this.#running.push(
+      keepAgent({ node, flatnet: this.#installation.inside, logFile, logger, onChange }, signal),
+    );
     const kubelet = new Kubelet(
       {
         ...shared,
@@ -200,18 +216,6 @@ export class LabDaemon {
     this.#record = { ...this.#record, ...change };
     writeLabRecord(this.#record);
   }
-}
-
-/** Paths that must be seen inside of nodes and containers, wherever the machine has mounted them. */
-function neededPaths(flatnet: readonly string[]): string[] {
-  return [...flatnet, '/usr/bin', '/bin', '/lib', '/etc'];
-}
-
-/** Folders of the machine that containers see empty, as far as this program does not live there itself. */
-function hiddenFolders(flatnet: readonly string[]): string[] {
-  return ['/tmp', '/run', '/root', '/home', stateDirectory()].filter(
-    (folder) => !flatnet.some((path) => path.startsWith(`${folder}/`)),
-  );
 }
 
 function byNumber(a: NodeRecord, b: NodeRecord): number {

@@ -21,7 +21,7 @@ const SHIMS: Readonly<Record<string, readonly string[]>> = {
 export interface LayerOptions {
   /** Folder that gets one folder per layer. */
   readonly folder: string;
-  /** Command line of this program: the Node.js executable and the script. */
+  /** Command line of this program inside of a container. */
   readonly flatnet: readonly string[];
   /** Host folders that containers see empty. */
   readonly hidden: readonly string[];

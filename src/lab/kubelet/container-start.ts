@@ -3,12 +3,20 @@ import { rm } from 'node:fs/promises';
 import type { Container } from 'kubernetes-types/core/v1.js';
 import { resolveImage, type Image } from '../images/catalogue.ts';
 import { lowerLayers } from '../images/layers.ts';
+import { INSTALLED_NODE, INSTALLED_PACKAGE } from '../node/installation.ts';
 import { privilegeCommand } from './capabilities.ts';
 import { ContainerLog } from './container-log.ts';
 import { containerFolder, ContainerProcess, type BindMount } from './container-process.ts';
 import { containerEnvironment } from './environment.ts';
 import { expand } from './expansion.ts';
 import { factsOf, type PodContext } from './pod-context.ts';
+
+/** For the images whose programs are this very program. */
+const PROGRAM: readonly BindMount[] = [INSTALLED_NODE, INSTALLED_PACKAGE].map((path) => ({
+  source: path,
+  destination: path,
+  readOnly: true,
+}));
 
 /** One run of a container, started. */
 export interface StartedContainer {
@@ -46,7 +54,7 @@ export async function prepareContainer(
     readOnly: false,
   }));
   // What a pod mounts itself comes last and so lies above.
-  return { image, variables, mounts: [...own, ...context.volumes.mounts(container, variables)] };
+  return { image, variables, mounts: [...PROGRAM, ...own, ...context.volumes.mounts(container, variables)] };
 }
 
 /** Throws CONTAINER_NOT_STARTED. */

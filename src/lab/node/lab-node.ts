@@ -10,6 +10,7 @@ import {
   type ProcessIdentity,
 } from '../state/process-identity.ts';
 import { carriedMounts } from './carried-mounts.ts';
+import type { Installation } from './installation.ts';
 import { scriptPath } from './scripts.ts';
 import { tool } from './tool.ts';
 
@@ -25,6 +26,7 @@ export interface LabNodeOptions {
   readonly stateDirectory: string;
   /** Files of the node's root that the lab writes: absolute path to content. */
   readonly files: ReadonlyMap<string, NodeFile>;
+  readonly installation: Installation;
   /** What must exist inside: programs that are not below `/usr`. */
   readonly needs: readonly string[];
 }
@@ -70,6 +72,8 @@ export class LabNode {
       options.images,
       options.stateDirectory,
       options.name,
+      options.installation.node,
+      options.installation.package,
       ...carriedMounts(readFileSync('/proc/self/mountinfo', 'utf8'), options.needs),
     ];
     const holder = withNetns(netns.fd, () =>

@@ -25,13 +25,14 @@ make_devices() {
 
 /**
  * Root of a node, then its PID 1. Parameters: folder of the node, folder of images, state folder to hide,
- * hostname, then the host's other mounts to carry in. Says `ready` on standard output.
+ * hostname, Node.js executable, folder of this program, then the host's other mounts to carry in. Says `ready` on
+ * standard output.
  *
  * PID 1 is a sleep that ignores SIGCHLD: the kernel then reaps orphans by itself (sigaction(2), SA_NOCLDWAIT).
  */
 const NODE_SCRIPT = `set -eu
-folder=$1 images=$2 state=$3 hostname=$4
-shift 4
+folder=$1 images=$2 state=$3 hostname=$4 node=$5 package=$6
+shift 6
 ${DEVICES}
 cd "$folder"
 mkdir -p root data
@@ -49,6 +50,10 @@ for mounted in "$@"; do
   if [ -d "$mounted" ]; then mkdir -p ".$mounted"; fi
   mount --bind "$mounted" ".$mounted"
 done
+mkdir -p opt/flatnet/package
+: >opt/flatnet/node
+mount --bind "$node" opt/flatnet/node
+mount --bind "$package" opt/flatnet/package
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mkdir -p run/lab/base run/lab/containers run/lab/images run/lock run/netns run/podns
