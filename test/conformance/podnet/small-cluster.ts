@@ -12,6 +12,7 @@ import { LinuxRouteKernel } from '../../../src/kernel/netlink/apply.ts';
 import { listenTcp } from '../../../src/kernel/netns/listen.ts';
 import { createNetns, deleteNetns, Netns, netnsPath, withNetns } from '../../../src/kernel/netns/netns.ts';
 import { ApiServer } from '../../../src/lab/apiserver/api-server.ts';
+import { CertificateAuthority } from '../../../src/lab/apiserver/pki/certificate-authority.ts';
 import { Ip } from '../../../src/net/ip.ts';
 
 const API_HOST = '172.30.0.254';
@@ -189,6 +190,7 @@ export class SmallCluster {
   readonly network: object;
   readonly #namespaces: string[] = [];
   readonly #prefix = `fnt-pn${process.pid}`;
+  readonly #authority = CertificateAuthority.create();
   #server: ApiServer | undefined;
   #client: ApiClient | undefined;
   #fabric: Netns | undefined;
@@ -232,6 +234,8 @@ export class SmallCluster {
     this.#server = await ApiServer.start({
       listen: [{ fd: listenTcp(Ip.parse(API_HOST), 6443, { netns }) }, { host: '127.0.0.1', port: 0 }],
       advertise: { host: API_HOST, port: 6443 },
+      // The same as before a stop: clients go on trusting it.
+      authority: this.#authority,
       serviceCidrs: ['10.96.0.0/16'],
       tokens: new Map([[TOKEN, { username: 'admin', groups: ['system:masters'] }]]),
     });
@@ -337,7 +341,7 @@ export class SmallCluster {
   }
 
   #kubeconfig(server: string): string {
-    const ca = Buffer.from(this.#server?.authority.certificate ?? '').toString('base64');
+    const ca = Buffer.from(this.#authority.certificate).toString('base64');
     return JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
