@@ -101,6 +101,8 @@ export class ApiServer {
       this.#servers.map(
         (server) =>
           new Promise<void>((resolve) => {
+            // A connection whose handshake ends only now is not among those that are closed here.
+            server.on('secureConnection', (socket) => socket.destroy());
             server.close(() => resolve());
             server.closeAllConnections();
           }),
