@@ -27,19 +27,9 @@ test('a killed agent loses no packet: a ping between pods and a connection throu
 
   const ping = lab.kubectl(['exec', 'client', '--', 'ping', '-i', '0.01', '-c', '600', '-q', target]);
   // One connection, kept alive over 300 requests of 20 ms distance.
-  const connection = lab.kubectl([
-    'exec',
-    'client',
-    '--',
-    'curl',
-    '-sS',
-    '--rate',
-    '50/s',
-    '--fail',
-    '-o',
-    '/dev/null',
-    ...['-w', '%{local_port} %{http_code}\\n', `http://${clusterIp}/hostname?n=[1-300]`],
-  ]);
+  const load = 'exec client -- curl -sS --rate 50/s --fail -o /dev/null -w'.split(' ');
+  const url = `http://${clusterIp}/hostname?n=[1-300]`;
+  const connection = lab.kubectl([...load, '%{local_port} %{http_code}\\n', url]);
   for (const pid of before) process.kill(pid, 'SIGKILL');
   await eventually(async () => {
     const now = await Promise.all(['node-1', 'node-2'].map((node) => lab.agentPid(node)));

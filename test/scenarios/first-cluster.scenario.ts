@@ -15,24 +15,15 @@ async function curl(pod: string, url: string): Promise<string> {
   return lab.kubectl(['exec', pod, '--', 'curl', '-sS', '--max-time', '5', url]);
 }
 
+const words = (text: string): string[] => text.split(' ');
+
+/** curl's options for a new connection per request and one line per answer. */
+const CLOSE = '-H Connection:close -w \\n';
+
 /** The distinct answers to `count` new connections. */
 async function answers(pod: string, url: string, count: number): Promise<Set<string>> {
-  // curl opens a new connection for each of the URLs when keep-alive is off.
   const range = `${url}?n=[1-${count}]`;
-  const text = await lab.kubectl([
-    'exec',
-    pod,
-    '--',
-    'curl',
-    '-sS',
-    '--max-time',
-    '20',
-    '-H',
-    'Connection: close',
-    '-w',
-    '\\n',
-    range,
-  ]);
+  const text = await lab.kubectl(['exec', pod, '--', ...words(`curl -sS --max-time 20 ${CLOSE}`), range]);
   return new Set(text.split('\n').filter((line) => line !== ''));
 }
 
@@ -85,17 +76,8 @@ describe('the first cluster', () => {
     await eventually(() => curl('client', 'http://echo/hostname'), 30_000);
     expect(await answers('client', 'http://echo.default.svc.cluster.local/hostname', 60)).toEqual(pods);
     const node = await lab.value('node/node-2', '{.status.addresses[?(@.type=="InternalIP")].address}');
-    const fromOutside = await lab.exec('outside', [
-      'curl',
-      '-sS',
-      '--max-time',
-      '10',
-      '-H',
-      'Connection: close',
-      '-w',
-      '\\n',
-      `http://${node}:30180/hostname?n=[1-60]`,
-    ]);
+    const range = `http://${node}:30180/hostname?n=[1-60]`;
+    const fromOutside = await lab.exec('outside', [...words(`curl -sS --max-time 10 ${CLOSE}`), range]);
     expect(new Set(fromOutside.trim().split('\n'))).toEqual(pods);
   });
 
@@ -114,24 +96,14 @@ describe('the first cluster', () => {
     await lab.kubectl(['scale', 'deployment/echo', '--replicas=3']);
     await lab.kubectl(['rollout', 'status', 'deployment/echo', '--timeout=60s']);
     const url = `http://${await lab.value('service/echo', '{.spec.clusterIP}')}/hostname`;
-    const requests = lab.kubectl([
-      'exec',
-      'client',
-      '--',
-      'curl',
-      '-sS',
-      '--rate',
-      '200/s',
-      '--max-time',
-      '5',
-      '--fail',
-      ...['-H', 'Connection: close', '-o', '/dev/null', '-w', '%{http_code}\\n', `${url}?n=[1-1000]`],
-    ]);
+    const load = words('exec client -- curl -sS --rate 200/s --max-time 5 --fail -o /dev/null');
+    const codes = words('-H Connection:close -w %{http_code}\\n');
+    const requests = lab.kubectl([...load, ...codes, `${url}?n=[1-1000]`]);
     const [first] = await livePods('echo');
     await lab.kubectl(['delete', 'pod', first ?? '', '--wait=false']);
-    const codes = (await requests).trim().split('\n');
-    expect(codes).toHaveLength(1000);
-    expect(new Set(codes)).toEqual(new Set(['200']));
+    const answered = (await requests).trim().split('\n');
+    expect(answered).toHaveLength(1000);
+    expect(new Set(answered)).toEqual(new Set(['200']));
   });
 
   test('the sample application runs and keeps a message', async () => {
