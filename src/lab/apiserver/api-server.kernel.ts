@@ -163,6 +163,22 @@ describe.skipIf(KUBECTLS.length === 0)('kubectl (skipped where no kubectl is ins
       expect(await jsonPath('deploy/web', '{.spec.replicas}')).toBe('1');
     });
 
+    test('from client-side to server-side apply: what the manifest leaves out goes', async () => {
+      const manifest = (data: object): object => ({
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'migrated' },
+        data,
+      });
+      await kubectl(['apply', '-f', '-'], manifest({ a: '1', b: '2' }));
+      const dry = ['apply', '--server-side', '--dry-run=server', '-f', '-'];
+      expect((await kubectl(dry, manifest({ a: '1' }))).stderr).toBe('');
+      await kubectl(['apply', '--server-side', '-f', '-'], manifest({ a: '1' }));
+      const { stdout } = await kubectl(['get', 'configmap', 'migrated', '-o', 'jsonpath={.data}']);
+      expect(JSON.parse(stdout)).toEqual({ a: '1' });
+      await kubectl(['delete', 'configmap', 'migrated']);
+    });
+
     test('server-side apply: a conflict names the other manager, force takes over', async () => {
       const mine = {
         apiVersion: 'v1',

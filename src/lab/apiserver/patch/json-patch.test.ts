@@ -35,6 +35,13 @@ test.each<[Json, string]>([
   expect(() => applyJsonPatch({ a: 1, l: [] }, operations)).toThrow(message);
 });
 
+test('copies that double the object again and again are refused', () => {
+  const operations = Array.from({ length: 60 }, (_, i) => ({ op: 'copy', from: '', path: `/x${i}` }));
+  expect(() => applyJsonPatch({ a: 'x'.repeat(100) }, operations)).toThrow(
+    'copies of a JSON patch are limited',
+  );
+});
+
 test('a merge patch merges objects, replaces lists and removes by null (examples of RFC 7396)', () => {
   expect(mergePatch({ a: 'b', c: { d: 'e', f: 'g' } }, { a: 'z', c: { f: null } })).toEqual({
     a: 'z',

@@ -3,6 +3,8 @@ import { badRequest, StatusError } from '../json/status-error.ts';
 
 /** As kube-apiserver limits it. */
 const MAX_OPERATIONS = 10_000;
+/** As kube-apiserver: its limit of a body. A few dozen copies of the whole into itself would fill any memory. */
+const MAX_COPIED_CHARACTERS = 3 * 1024 * 1024;
 
 function cannot(message: string): StatusError {
   return new StatusError(
@@ -23,8 +25,15 @@ export function applyJsonPatch(document: Json, operations: Json): Json {
     );
   }
   let result = document;
+  let copied = 0;
   for (const operation of operations) {
     if (!isObject(operation)) throw badRequest('an operation of a JSON patch is an object');
+    if (operation['op'] === 'copy') {
+      copied += JSON.stringify(lookUp(result, stringAt(operation, 'from') ?? '')).length;
+      if (copied > MAX_COPIED_CHARACTERS) {
+        throw cannot(`the copies of a JSON patch are limited to ${MAX_COPIED_CHARACTERS} bytes`);
+      }
+    }
     result = applyOperation(result, operation['op'], stringAt(operation, 'path') ?? '', operation);
   }
   return result;

@@ -107,7 +107,7 @@ export function trackUpdate(object: KubeObject, old: KubeObject, facts: UpdateFa
     delete object.metadata['managedFields'];
     return;
   }
-  const owners = readOwners(old);
+  const owners = ownersBefore(object, old, facts.subresource);
   if (owners.length === 0) return;
   const after = ownablePart(object, false, undefined);
   const changed = changedFields(ownablePart(old, false, undefined), after, facts.schema);
@@ -122,4 +122,30 @@ export function trackUpdate(object: KubeObject, old: KubeObject, facts: UpdateFa
   mine.add(kept.find((owner) => isSameOwner(owner, me))?.fields ?? new FieldSet());
   mine.add(changed);
   writeOwners(object, withOwner(kept, { ...me, apiVersion: facts.apiVersion, fields: mine }));
+}
+
+/**
+ * Clients may hand fields from one manager to another by writing managedFields, as kubectl does when it goes over
+ * from client-side to server-side apply; what a client leaves out or cannot be read is as it was.
+ */
+function ownersBefore(object: KubeObject, old: KubeObject, subresource: string | undefined): FieldOwner[] {
+  const written = subresource === undefined ? readOwners(object) : [];
+  return written.some(({ fields }) => !fields.isEmpty) ? written : readOwners(old);
+}
+
+/** The owners of an object; one that was never applied belongs, as a whole, to before-first-apply. */
+export function ownersOf(object: KubeObject, schema: TypeSchema | undefined): FieldOwner[] {
+  const owners = readOwners(object);
+  if (owners.length > 0) return owners;
+  const fields = fieldSetOf(ownablePart(object, false, undefined), schema);
+  return [
+    {
+      manager: 'before-first-apply',
+      operation: 'Update',
+      apiVersion: object.apiVersion,
+      subresource: '',
+      time: object.metadata.creationTimestamp ?? '',
+      fields,
+    },
+  ];
 }

@@ -1,5 +1,5 @@
 import { parseBody, parseObjectBody } from '../http/body.ts';
-import { cloneJson, isObject, type Json, type JsonObject } from '../json/json.ts';
+import { cloneJson, isObject, type Json, type JsonObject, stringAt } from '../json/json.ts';
 import type { KubeObject } from '../json/kube-object.ts';
 import { badRequest, notFound, StatusError } from '../json/status-error.ts';
 import type { ResourceDefinition } from '../kinds/resource-definition.ts';
@@ -9,6 +9,7 @@ import type { WriteOptions } from '../rest/write-options.ts';
 import { checkFields } from '../schema/field-validation.ts';
 import { type StoredObject, storageKey } from '../store/stored-object.ts';
 import { applyJsonPatch } from './json-patch.ts';
+import { ownersOf, writeOwners } from './managed-fields.ts';
 import { mergePatch } from './merge-patch.ts';
 import { applyObject } from './server-side-apply.ts';
 import { strategicMerge } from './strategic-merge.ts';
@@ -96,7 +97,8 @@ function patcherOf(definition: ResourceDefinition, request: PatchRequest): Patch
   switch (request.mediaType) {
     case 'application/json-patch+json': {
       const operations = parseBody(request.body, 'application/json');
-      return (current) => applyJsonPatch(cloneJson(current), operations);
+      const base = changesOwners(operations) ? withKnownOwners(definition) : cloneJson;
+      return (current) => applyJsonPatch(base(current), operations);
     }
     case 'application/merge-patch+json': {
       const patch = objectBody(request.body);
@@ -112,6 +114,22 @@ function patcherOf(definition: ResourceDefinition, request: PatchRequest): Patch
     default:
       throw unsupported(request.mediaType);
   }
+}
+
+function changesOwners(operations: Json): boolean {
+  return (
+    Array.isArray(operations) &&
+    operations.some((one) => stringAt(one, 'path')?.startsWith('/metadata/managedFields') === true)
+  );
+}
+
+/** Objects that were never applied on the server carry no managedFields; a patch of these finds what they stand for. */
+function withKnownOwners(definition: ResourceDefinition): (current: KubeObject) => KubeObject {
+  return (current) => {
+    const copy = cloneJson(current);
+    writeOwners(copy, ownersOf(current, definition.schema()));
+    return copy;
+  };
 }
 
 function objectBody(body: Buffer): JsonObject {

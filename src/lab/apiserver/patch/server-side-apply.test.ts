@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Json, JsonObject } from '../json/json.ts';
 import type { KubeObject } from '../json/kube-object.ts';
 import { StatusError } from '../json/status-error.ts';
 import { builtInSchema } from '../schema/built-in-schemas.ts';
@@ -102,6 +103,25 @@ describe('server-side apply', () => {
     expect(() => applyObject(changed, deployment({ replicas: 2 }), request('one'))).toThrow(
       'conflict with "scaler"',
     );
+  });
+
+  test('a client may hand fields over by writing managedFields; what it leaves out or garbles stays', () => {
+    const live = applyObject(undefined, deployment({ replicas: 1 }), request('one'));
+    const facts = { manager: 'k', apiVersion: 'apps/v1', subresource: undefined, schema: SCHEMA };
+    const managersAfter = (managedFields: Json | undefined, subresource?: string): string[] => {
+      const next = structuredClone(live);
+      if (managedFields === undefined) delete next.metadata['managedFields'];
+      else next.metadata['managedFields'] = managedFields;
+      trackUpdate(next, live, { ...facts, subresource });
+      return readOwners(next).map((owner) => owner.manager);
+    };
+    const [entry] = live.metadata['managedFields'] as [JsonObject];
+    const renamed = [{ ...entry, manager: 'two' }];
+    expect(managersAfter(renamed)).toEqual(['two']);
+    expect(managersAfter(renamed, 'status')).toEqual(['one']);
+    expect(managersAfter(undefined)).toEqual(['one']);
+    expect(managersAfter([{ manager: 'three', fieldsV1: 7 }])).toEqual(['one']);
+    expect(managersAfter([{}])).toEqual([]);
   });
 
   test('what was never applied belongs to before-first-apply', () => {

@@ -8,7 +8,7 @@ import {
   type FieldOwner,
   isSameOwner,
   ownablePart,
-  readOwners,
+  ownersOf,
   withOwner,
   writeOwners,
 } from './managed-fields.ts';
@@ -41,7 +41,7 @@ export function applyObject(
   } as const;
   const base: KubeObject =
     live === undefined ? { ...applied, metadata: { ...applied.metadata } } : cloneJson(live);
-  const owners = live === undefined ? [] : ownersOf(live, request);
+  const owners = live === undefined ? [] : ownersOf(live, request.schema);
   const others = settleConflicts(
     owners.filter((owner) => !isSameOwner(owner, me)),
     fields,
@@ -61,24 +61,6 @@ export function applyObject(
   const mine = { ...me, apiVersion: applied.apiVersion, fields };
   writeOwners(merged, withOwner(before === undefined ? others : [...others, before], mine));
   return merged;
-}
-
-/** Owners of the live object; one that was never applied belongs, as a whole, to before-first-apply. */
-function ownersOf(live: KubeObject, request: ApplyRequest): FieldOwner[] {
-  const owners = readOwners(live);
-  if (owners.length > 0) return owners;
-  const fields = fieldSetOf(ownablePart(live, false, undefined), request.schema);
-  const time = live.metadata.creationTimestamp ?? '';
-  return [
-    {
-      manager: 'before-first-apply',
-      operation: 'Update',
-      apiVersion: live.apiVersion,
-      subresource: '',
-      time,
-      fields,
-    },
-  ];
 }
 
 /** The other owners, less what is taken from them by force. */
