@@ -43,7 +43,7 @@ interface ListPage<T> {
   items?: T[] | null;
 }
 
-const PAGE_SIZE = 500;
+const PAGE_SIZE = 250;
 
 /** The Kubernetes API, typed. Refusals are thrown as ApiError, everything else as FlatnetError. */
 export class ApiClient {
@@ -215,10 +215,8 @@ export class ApiClient {
     limit: number | undefined,
   ): Promise<ListResult<P>> {
     const items: P[] = [];
-    let continuation: string | undefined;
-    let resourceVersion = '';
-    do {
-      const page = await this.#transport.sendJson<ListPage<T>>({
+    const read = async (continuation?: string): Promise<ListPage<T>> =>
+      this.#transport.sendJson<ListPage<T>>({
         method: 'GET',
         path:
           this.#collectionPath(type, options.namespace) +
@@ -226,11 +224,16 @@ export class ApiClient {
         doing: `cannot list ${type.plural}`,
         signal: options.signal,
       });
+    let page = await read();
+    for (;;) {
+      // Asked for before this page is taken apart, so that the server is not idle meanwhile.
+      const next = page.metadata?.continue ? read(page.metadata.continue) : undefined;
+      // Should the loop throw, nobody waits for it.
+      next?.catch(() => {});
       for (const item of page.items ?? []) items.push(project(typed(type, item)));
-      resourceVersion = page.metadata?.resourceVersion ?? '';
-      continuation = page.metadata?.continue;
-    } while (continuation !== undefined && continuation !== '');
-    return { items, resourceVersion };
+      if (next === undefined) return { items, resourceVersion: page.metadata?.resourceVersion ?? '' };
+      page = await next;
+    }
   }
 
   #namespaceFor(type: ResourceType, ref: ObjectRef): string | undefined {

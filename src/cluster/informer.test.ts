@@ -71,7 +71,13 @@ describe('an informer', () => {
     expect(informer.size).toBe(1203);
     expect(informer.get('default/item-1202')).toBe('1202');
     const lists = server.requests.filter(({ url }) => !url.searchParams.has('watch'));
-    expect(lists.map(({ url }) => url.searchParams.get('limit'))).toEqual(['500', '500', '500']);
+    expect(lists.map(({ url }) => url.searchParams.get('limit'))).toEqual([
+      '250',
+      '250',
+      '250',
+      '250',
+      '250',
+    ]);
 
     const { known, handler } = listener([]);
     const unsubscribe = informer.subscribe(handler);

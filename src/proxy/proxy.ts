@@ -9,6 +9,7 @@ import { describeError } from '../errors/flatnet-error.ts';
 import { ConntrackSocket } from '../kernel/conntrack/conntrack-socket.ts';
 import type { ConntrackKernel } from '../kernel/conntrack/objects.ts';
 import { NftSocket } from '../kernel/nft/nft-socket.ts';
+import { releaseMemory } from '../kernel/libc/release-memory.ts';
 import type { NftKernel } from '../kernel/nft/objects.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
@@ -113,6 +114,8 @@ export class ServiceProxy {
       this.#backend = backend;
       this.#tellSynced();
       this.#flush();
+      // Lists, plans and the transaction of a whole cluster: several times what stays.
+      setImmediate(releaseMemory);
       await this.#audit(backend, signal);
     } catch (error) {
       if (!signal.aborted) throw error;

@@ -57,6 +57,7 @@ const SIGNATURES = {
   mount: 'int mount(const char *source, const char *target, const char *type, ulong flags, const void *data)',
   umount2: 'int umount2(const char *target, int flags)',
   ioctl: 'int ioctl(int fd, ulong request, void *argument)',
+  malloc_trim: 'int malloc_trim(size_t pad)',
 } as const;
 
 type Call = keyof typeof SIGNATURES;
@@ -200,6 +201,17 @@ export function umount(target: string, flags: number): void {
 /** `argument` is the structure that the request reads and writes in place. */
 export function ioctl(fd: number, request: number, argument: Uint8Array, doing = 'ioctl'): number {
   return call('ioctl', doing, fd, request, argument);
+}
+
+/** Returns what malloc holds free to the kernel. Does nothing where malloc is not glibc's, as with musl. */
+export function trimHeap(): void {
+  let trim: Native;
+  try {
+    trim = native('malloc_trim');
+  } catch {
+    return;
+  }
+  trim(0);
 }
 
 /** Where the bytes lie in memory, for structures that point to others. Keep `memory` referenced until the call ends. */

@@ -18,13 +18,14 @@ import {
   protocolField,
   type TransportProtocol,
 } from './field.ts';
-import type { NftElement, NftSet } from './objects.ts';
+import type { NftElement, NftElementList, NftSet } from './objects.ts';
+import { PackedElements } from './packed-elements.ts';
 
 const table = { family: 'ip', name: 't' } as const;
 const map: NftSet = { table, name: 'm', kind: 'map' };
 const vmap: NftSet = { table, name: 'v', kind: 'vmap' };
 
-function roundTrip(set: NftSet, elements: readonly NftElement[]): NftElement[] {
+function roundTrip(set: NftSet, elements: NftElementList): NftElement[] {
   const { bytes } = encodeBatch([{ operation: 'add', set, elements }], 1);
   const found: NftElement[] = [];
   for (const message of decodeMessages(bytes)) {
@@ -49,6 +50,27 @@ describe('a batch', () => {
     fc.assert(
       fc.property(fc.oneof(fc.array(plain), fc.array(mixed)), (elements) => {
         expect(roundTrip(map, elements)).toEqual(elements);
+      }),
+    );
+  });
+
+  test.each([
+    ['of a map', map, 12, 8],
+    ['of a set', { ...map, kind: 'set' }, 8, 0],
+    ['whose keys are padded', map, 3, 6],
+  ] as const)('carries packed elements %s', (_, set, keyLength, valueLength) => {
+    const one: fc.Arbitrary<NftElement> =
+      valueLength === 0
+        ? fc.record({ key: bytes(keyLength) })
+        : fc.record({ key: bytes(keyLength), value: bytes(valueLength) });
+    fc.assert(
+      fc.property(fc.array(one, { maxLength: 40 }), (elements) => {
+        const packed = new PackedElements(keyLength, valueLength);
+        for (const { key, value } of elements) packed.push(key, value);
+        expect(packed.length).toBe(elements.length);
+        expect([...packed]).toEqual(elements);
+        expect(packed.at(elements.length)).toBeUndefined();
+        expect(roundTrip(set, packed)).toEqual(elements);
       }),
     );
   });

@@ -12,12 +12,14 @@ import type {
   NftChainChange,
   NftChange,
   NftElement,
+  NftElementList,
   NftElementsChange,
   NftFamily,
   NftOperation,
   NftSet,
   NftSetKind,
 } from './objects.ts';
+import { PackedElements } from './packed-elements.ts';
 
 // Numbers from <linux/netfilter/nfnetlink.h> and <linux/netfilter/nf_tables.h>.
 const NFNL_SUBSYS_NFTABLES = 10;
@@ -125,7 +127,7 @@ export function encodeBatch(changes: readonly NftChange[], firstSeq: number): En
 /** Elements of one set are about as long as the first. */
 function estimateBytes(change: NftChange): number {
   if (change.operation === 'write-chain') return 2048;
-  const [first] = change.elements;
+  const first = change.elements.at(0);
   const each = 32 + (first?.key.length ?? 0) + (first?.value?.length ?? 0);
   return change.elements.length * each + 64 * (1 + change.elements.length / ELEMENTS_PER_MESSAGE);
 }
@@ -200,7 +202,7 @@ class BatchWriter {
 export function writeElementList(
   builder: MessageBuilder,
   set: NftSet,
-  elements: readonly NftElement[],
+  elements: NftElementList,
   from: number,
   to: number,
   withValues: boolean,
@@ -212,7 +214,7 @@ export function writeElementList(
   if (withValues && areAlike(set, elements, from, to)) writeAlikeElements(builder, set, elements, from, to);
   else {
     for (let i = from; i < to; i += 1) {
-      const element = elements[i];
+      const element = elements.at(i);
       if (element !== undefined) writeElement(builder, set.kind, element, withValues);
     }
   }
@@ -251,11 +253,11 @@ const HEADERS_OF_VALUE = 8;
 function writeAlikeElements(
   builder: MessageBuilder,
   set: NftSet,
-  elements: readonly NftElement[],
+  elements: NftElementList,
   from: number,
   to: number,
 ): void {
-  const first = elements[from];
+  const first = elements.at(from);
   if (first === undefined) return;
   const scratch = new MessageBuilder(256);
   writeElement(scratch, set.kind, first, true);
@@ -264,19 +266,21 @@ function writeAlikeElements(
   const valueLength = first.value?.length ?? 0;
   const valueAt = KEY_AT + keyLength + HEADERS_OF_VALUE;
   for (let i = from; i < to; i += 1) {
-    const element = elements[i];
-    if (element === undefined) continue;
-    const { key, value = '' } = element;
-    for (let at = 0; at < keyLength; at += 1) template[KEY_AT + at] = key.charCodeAt(at);
-    for (let at = 0; at < valueLength; at += 1) template[valueAt + at] = value.charCodeAt(at);
+    if (elements instanceof PackedElements) elements.copyTo(i, template, KEY_AT, valueAt);
+    else {
+      const { key = '', value = '' } = elements[i] ?? {};
+      for (let at = 0; at < keyLength; at += 1) template[KEY_AT + at] = key.charCodeAt(at);
+      for (let at = 0; at < valueLength; at += 1) template[valueAt + at] = value.charCodeAt(at);
+    }
     builder.bytes(template);
   }
 }
 
 /** Whether `writeAlikeElements` can write them: plain bytes, all of the same length, keys without padding. */
-function areAlike(set: NftSet, elements: readonly NftElement[], from: number, to: number): boolean {
-  const first = elements[from];
+function areAlike(set: NftSet, elements: NftElementList, from: number, to: number): boolean {
+  const first = elements.at(from);
   if (first === undefined || set.kind === 'vmap' || first.key.length % 4 !== 0) return false;
+  if (elements instanceof PackedElements) return true;
   for (let i = from; i < to; i += 1) {
     const element = elements[i];
     if (element?.key.length !== first.key.length || element.value?.length !== first.value?.length)

@@ -154,7 +154,7 @@ function describePart(part: BatchPart | undefined): string {
   const { change, from, to } = part;
   if (change.operation === 'write-chain')
     return `write chain ${change.table.family} ${change.table.name} ${change.chain}`;
-  const key = Buffer.from(change.elements[from]?.key ?? '', 'latin1').toString('hex');
+  const key = Buffer.from(change.elements.at(from)?.key ?? '', 'latin1').toString('hex');
   const which = to - from === 1 ? `element 0x${key}` : `${to - from} elements from 0x${key} on`;
   return `${change.operation} ${which} in set ${setName(change.set)}`;
 }

@@ -1,4 +1,5 @@
 import type { NftExpression } from './expression.ts';
+import type { PackedElements } from './packed-elements.ts';
 
 /** Address family of a table. */
 export type NftFamily = 'ip' | 'ip6' | 'inet';
@@ -35,10 +36,12 @@ export interface NftElement {
 /** `destroy` is a deletion that does not mind elements that are gone already (kernel 6.3 and later). */
 export type NftOperation = 'add' | 'delete' | 'destroy';
 
+export type NftElementList = readonly NftElement[] | PackedElements;
+
 export interface NftElementsChange {
   readonly operation: NftOperation;
   readonly set: NftSet;
-  readonly elements: readonly NftElement[];
+  readonly elements: NftElementList;
 }
 
 /** Writes the rules of a regular chain, which is made if it is not there: all of them, the old ones go. */

@@ -155,7 +155,7 @@ test('what is told step by step adds up to what the objects say', () => {
       follower.drain();
       const wanted = expected(follower.services.values(), [...follower.slices.values()]);
       expect(follower.told).toEqual(wanted);
-      const whole = follower.model.drainAll();
+      const whole = [...follower.model.drainAll()];
       expect(new Map(whole.map((port) => [port.id, shown(port)]))).toEqual(wanted);
     }),
     { numRuns: 300 },

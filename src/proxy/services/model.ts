@@ -63,22 +63,22 @@ export class ServiceModel {
     return gone.length === 0 ? changed : [...gone, ...changed];
   }
 
-  /** The service ports of all Services; nothing is pending then. */
-  drainAll(): ServicePort[] {
+  /**
+   * The service ports of all Services, one after the other, so that they need not all be in memory; when the last
+   * is taken nothing is pending.
+   */
+  *drainAll(): Generator<ServicePort> {
     this.#dirty.clear();
     this.#told.clear();
-    const all: ServicePort[] = [];
     for (const key of this.#services.keys()) {
       const ports = this.portsOf(key);
       if (ports.length === 0) continue;
-      const ids: string[] = [];
-      for (const port of ports) {
-        all.push(port);
-        ids.push(port.id);
-      }
-      this.#told.set(key, ids);
+      this.#told.set(
+        key,
+        ports.map(({ id }) => id),
+      );
+      yield* ports;
     }
-    return all;
   }
 
   /** The service ports of one Service as they should be now. */

@@ -43,10 +43,14 @@ export class NftablesBackend {
   }
 
   /** Reads what the kernel holds and brings it to what these service ports need, deleting what they do not. */
-  rebuild(ports: readonly ServicePort[]): SyncReport {
-    const updates = this.#programs.map((program) => {
-      const own = ports.filter((port) => port.family === program.family);
-      return { program, update: program.rebuild(this.#nft, own), retired: 'all' as const };
+  rebuild(ports: Iterable<ServicePort>): SyncReport {
+    const rebuilds = new Map(
+      this.#programs.map((program) => [program.family, program.rebuild(this.#nft)] as const),
+    );
+    for (const port of ports) rebuilds.get(port.family)?.add(port);
+    const updates = this.#programs.flatMap((program) => {
+      const update = rebuilds.get(program.family)?.finish();
+      return update === undefined ? [] : [{ program, update, retired: 'all' as const }];
     });
     return this.#commit(updates);
   }

@@ -1,4 +1,5 @@
 import type { NftChange, NftElement, NftSet } from '../../../kernel/nft/objects.ts';
+import { PackedElements } from '../../../kernel/nft/packed-elements.ts';
 
 interface SetDelta {
   readonly set: NftSet;
@@ -14,12 +15,12 @@ export interface ElementSink {
 
 /**
  * The difference between all that is and all that shall be. Each element that shall be is told once, after all that
- * is. Lists, not maps: at the first sync there are a hundred thousand additions.
+ * is. Bytes, not maps: at the first sync there are a hundred thousand additions.
  */
 export class CompleteDelta implements ElementSink {
   readonly #observed = new Map<NftSet, Map<string, string | undefined>>();
-  readonly #replaced = new Map<NftSet, NftElement[]>();
-  readonly #added = new Map<NftSet, NftElement[]>();
+  readonly #removed = new Map<NftSet, PackedElements>();
+  readonly #added = new Map<NftSet, PackedElements>();
 
   observe(set: NftSet, elements: readonly NftElement[]): void {
     this.#observed.set(set, new Map(elements.map(({ key, value }) => [key, value])));
@@ -36,27 +37,27 @@ export class CompleteDelta implements ElementSink {
       const old = observed.get(key);
       observed.delete(key);
       if (old === value) return;
-      append(this.#replaced, set, { key });
+      append(this.#removed, set, key);
     }
-    append(this.#added, set, value === undefined ? { key } : { key, value });
+    append(this.#added, set, key, value);
   }
 
   /** Deletions, of what nobody asked for too, before additions. */
   changes(): NftChange[] {
     for (const [set, rest] of this.#observed) {
-      for (const key of rest.keys()) append(this.#replaced, set, { key });
+      for (const key of rest.keys()) append(this.#removed, set, key);
     }
     return [
-      ...[...this.#replaced].map(([set, elements]) => ({ operation: 'delete' as const, set, elements })),
+      ...[...this.#removed].map(([set, elements]) => ({ operation: 'delete' as const, set, elements })),
       ...[...this.#added].map(([set, elements]) => ({ operation: 'add' as const, set, elements })),
     ];
   }
 }
 
-function append(into: Map<NftSet, NftElement[]>, set: NftSet, element: NftElement): void {
-  const list = into.get(set);
-  if (list === undefined) into.set(set, [element]);
-  else list.push(element);
+function append(into: Map<NftSet, PackedElements>, set: NftSet, key: string, value = ''): void {
+  let list = into.get(set);
+  if (list === undefined) into.set(set, (list = new PackedElements(key.length, value.length)));
+  list.push(key, value);
 }
 
 /**

@@ -42,7 +42,8 @@ export function describeChanges(changes: readonly NftChange[]): string[] {
     if (change.operation === 'write-chain') return [`+ ${change.table.family} chain ${change.chain}`];
     const { family, name } = { family: change.set.table.family, name: change.set.name };
     const sign = change.operation === 'add' ? '+' : '-';
-    return change.elements.map(
+    return Array.from(
+      change.elements,
       (element) => `${sign} ${family} ${name} ${describeElement(family === 'ip' ? 4 : 6, name, element)}`,
     );
   });

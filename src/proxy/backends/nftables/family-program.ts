@@ -37,6 +37,12 @@ export interface FamilyUpdate {
   readonly conflicts: { readonly id: string; readonly owner: string; readonly what: string }[];
 }
 
+/** A rebuild under way: every service port is told once, then what is to be done is asked for. */
+export interface FamilyRebuild {
+  add(port: ServicePort): void;
+  finish(): FamilyUpdate;
+}
+
 /** Everything that one address family's table should hold, and holds as far as this process knows. */
 export class FamilyProgram {
   readonly family: IpFamily;
@@ -80,7 +86,7 @@ export class FamilyProgram {
    * The way from what the kernel holds to what it should hold. Endpoints keep the numbers that they have; what no
    * service port needs goes.
    */
-  rebuild(nft: NftKernel, ports: readonly ServicePort[]): FamilyUpdate {
+  rebuild(nft: NftKernel): FamilyRebuild {
     this.#planned = new Map();
     this.#claims = new Claims();
     this.#users = new Map();
@@ -89,12 +95,16 @@ export class FamilyProgram {
     for (const ip of this.#nodeIps) delta.add(this.sets.nodePortIps, ip);
     const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
     const chains = this.#missingLinks(nft);
-    for (const port of ports) {
-      const plan = this.#put(port, delta, update, (entry) => this.#numbersOf(delta, entry));
-      for (const chain of chainsOf(plan)) chains.set(sharedChainName(chain), chain);
-    }
-    this.#finish(delta, chains, update);
-    return update;
+    return {
+      add: (port) => {
+        const plan = this.#put(port, delta, update, (entry) => this.#numbersOf(delta, entry));
+        for (const chain of chainsOf(plan)) chains.set(sharedChainName(chain), chain);
+      },
+      finish: () => {
+        this.#finish(delta, chains, update);
+        return update;
+      },
+    };
   }
 
   /** The way from one state to the next, for these service ports alone. */
