@@ -17,7 +17,7 @@ export function command(): Command {
   return new Command('agent')
     .summary('run the agent of a node: pod network, CNI, service proxy')
     .description(
-      'Runs the network of one node: pod network (vxlan, host-gw), addresses and CNI plugin, service proxy, masquerade.\n' +
+      'Runs the network of one node: pod network (vxlan, host-gw), addresses and CNI plugin, service proxy, masquerade. ' +
         'Ends on SIGTERM or SIGINT and leaves everything in the kernel: traffic goes on, and the next start adopts it.',
     )
     .option(

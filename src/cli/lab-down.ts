@@ -3,7 +3,6 @@ import { FlatnetError } from '../errors/flatnet-error.ts';
 import { takeDown } from '../lab/lifecycle/down.ts';
 import { withLabLock } from '../lab/lifecycle/lab-lock.ts';
 import { listLabs } from '../lab/state/lab-folder.ts';
-import { checkLabName } from '../lab/state/lab-name.ts';
 import { nameOption } from './lab-name-option.ts';
 import { Progress } from './progress.ts';
 
@@ -11,7 +10,7 @@ export function downCommand(): Command {
   return new Command('down')
     .summary('remove a lab, every trace of it')
     .description(
-      'Removes a lab: its processes, namespaces, devices, rules and files. It does so too for a lab that crashed or was\n' +
+      'Removes a lab: its processes, namespaces, devices, rules and files. It does so too for a lab that crashed or was ' +
         'only half made, and says nothing is there when nothing is there.',
     )
     .addOption(nameOption())
@@ -30,7 +29,7 @@ async function down(flags: { readonly name: string; readonly all?: boolean }): P
       hint: 'run the same command with sudo',
     });
   }
-  const names = flags.all === true ? listLabs() : [checkLabName(flags.name)];
+  const names = flags.all === true ? listLabs() : [flags.name];
   if (names.length === 0) process.stderr.write('there are no labs\n');
   for (const name of names) {
     const progress = new Progress();

@@ -12,13 +12,12 @@ export function execCommand(): Command {
   return new Command('exec')
     .summary('run a command on a node, or outside of the cluster')
     .description(
-      'Runs a command in the namespaces of a node, or of the client outside of the cluster ("outside"). Standard input\n' +
+      'Runs a command in the namespaces of a node, or of the client outside of the cluster ("outside"). Standard input ' +
         "and output are passed through, and so is the command's exit code.",
     )
     .addOption(nameOption())
     .argument('<node>', 'node-1, node-2, … or outside')
-    .argument('<command...>', 'what to run')
-    .passThroughOptions()
+    .argument('<command...>', 'what to run; -- before it when it has options of its own')
     .addHelpText(
       'after',
       `
@@ -31,9 +30,8 @@ Examples:
     .action(exec);
 }
 
-async function exec(node: string, words: string[], flags: { readonly name: string }): Promise<void> {
+async function exec(node: string, command: string[], flags: { readonly name: string }): Promise<void> {
   const record = runningLab(flags.name);
-  const command = words[0] === '--' ? words.slice(1) : words;
   const child = spawn(tool('nsenter'), [...enterArguments(record, node), '--', ...command], {
     stdio: 'inherit',
   });

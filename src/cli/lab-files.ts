@@ -1,11 +1,10 @@
 import { createReadStream, readFileSync, statSync, watchFile } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import { FlatnetError } from '../errors/flatnet-error.ts';
-import { labFolder } from '../lab/state/lab-folder.ts';
-import { checkLabName } from '../lab/state/lab-name.ts';
+import { labFolder, listLabs } from '../lab/state/lab-folder.ts';
 import { readLabRecord } from '../lab/state/lab-record.ts';
-import { nameOption, runningLab } from './lab-name-option.ts';
+import { labNotFound, nameOption, runningLab } from './lab-name-option.ts';
 
 const FOLLOW_MS = 200;
 
@@ -13,12 +12,12 @@ export function logsCommand(): Command {
   return new Command('logs')
     .summary("what a node's agent, or its kubelet, says")
     .description(
-      "Prints the log of a node's agent; with kubelet that of the node's kubelet; with daemon, instead of a node, that of\n" +
+      "Prints the log of a node's agent; with kubelet that of the node's kubelet; with daemon, instead of a node, that of " +
         'the control plane and everything else. One JSON object a line.',
     )
     .addOption(nameOption())
     .argument('<node>', 'node-1, node-2, … or daemon')
-    .argument('[which]', 'agent or kubelet', 'agent')
+    .addArgument(new Argument('[which]', 'whose log').choices(['agent', 'kubelet']).default('agent'))
     .option('-f, --follow', 'go on with what is written from now on')
     .addHelpText(
       'after',
@@ -48,19 +47,14 @@ async function logs(
   which: string,
   flags: { readonly name: string; readonly follow?: boolean },
 ): Promise<void> {
-  const folder = labFolder(checkLabName(flags.name));
+  if (!listLabs().includes(flags.name)) throw labNotFound(flags.name);
+  const folder = labFolder(flags.name);
   // Of a lab that crashed, too: that is when logs are wanted.
   const nodes = readLabRecord(flags.name)?.nodes.map(({ name }) => name) ?? [];
   if (node !== 'daemon' && !nodes.includes(node)) {
     throw new FlatnetError(`lab "${flags.name}" has no node "${node}"`, {
       code: 'NODE_NOT_FOUND',
       hint: `there are: ${[...nodes, 'daemon'].join(', ')}`,
-    });
-  }
-  if (which !== 'agent' && which !== 'kubelet') {
-    throw new FlatnetError(`a node has no log "${which}"`, {
-      code: 'LOG_NOT_FOUND',
-      hint: 'use agent or kubelet',
     });
   }
   const ofKubelet = node !== 'daemon' && which === 'kubelet';

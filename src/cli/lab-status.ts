@@ -1,9 +1,7 @@
 import { Command, Option } from 'commander';
-import { FlatnetError } from '../errors/flatnet-error.ts';
 import { labStatus, type LabStatus } from '../lab/lifecycle/status.ts';
 import { listLabs } from '../lab/state/lab-folder.ts';
-import { checkLabName } from '../lab/state/lab-name.ts';
-import { nameOption } from './lab-name-option.ts';
+import { labNotFound, nameOption } from './lab-name-option.ts';
 
 interface StatusFlags {
   readonly name: string;
@@ -26,21 +24,17 @@ export function statusCommand(): Command {
 }
 
 async function status(flags: StatusFlags): Promise<void> {
-  const names = flags.all === true ? listLabs() : [checkLabName(flags.name)];
+  const names = flags.all === true ? listLabs() : [flags.name];
   const all: LabStatus[] = [];
   for (const name of names) {
     const one = await labStatus(name);
     if (one !== undefined) all.push(one);
-    else {
-      throw new FlatnetError(`there is no lab "${name}"`, {
-        code: 'LAB_NOT_FOUND',
-        hint: 'bring it up: flatnet lab up',
-      });
-    }
+    else throw labNotFound(name);
   }
   if (flags.output === 'json') {
     process.stdout.write(`${JSON.stringify(flags.all === true ? all : all[0], undefined, 2)}\n`);
   } else {
+    if (all.length === 0) process.stderr.write('there are no labs\n');
     process.stdout.write(all.map(render).join('\n'));
   }
   if (all.some(({ state }) => state === 'crashed')) process.exitCode = 1;
@@ -49,7 +43,11 @@ async function status(flags: StatusFlags): Promise<void> {
 function render(status: LabStatus): string {
   const lines = [`lab "${status.name}": ${status.state}`];
   if (status.state === 'crashed') {
-    lines.push(`  flatnet lab down --name ${status.name}   clears it away`);
+    lines.push(
+      `  flatnet lab logs --name ${status.name} daemon   what it said last`,
+      `  flatnet lab up --name ${status.name}            starts it anew and empty`,
+      `  flatnet lab down --name ${status.name}          clears it away`,
+    );
     return `${lines.join('\n')}\n`;
   }
   lines.push(

@@ -1,18 +1,20 @@
 import { performance } from 'node:perf_hooks';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { pluginCandidates } from '../agent/agent.ts';
+import { describeError } from '../errors/flatnet-error.ts';
 import { findAssets } from '../lab/daemon/kubebuilder-assets.ts';
 import { withLabLock } from '../lab/lifecycle/lab-lock.ts';
 import { checkRequirements } from '../lab/lifecycle/requirements.ts';
 import { runDaemon } from '../lab/lifecycle/run-daemon.ts';
 import { bringUp } from '../lab/lifecycle/up.ts';
+import { findProgram } from '../lab/node/tool.ts';
 import { labFolder } from '../lab/state/lab-folder.ts';
 import { checkLabOptions, DEFAULT_LAB_OPTIONS, type LabOptions } from '../lab/state/lab-options.ts';
 import type { LabRecord } from '../lab/state/lab-record.ts';
 import { nameOption, ownCommandLine } from './lab-name-option.ts';
 import { Progress } from './progress.ts';
 
-type UpFlags = LabOptions & { readonly wait: number | false };
+type UpFlags = LabOptions & { readonly wait: number | false; readonly hints: boolean };
 
 const DEFAULT_WAIT_SECONDS = 180;
 const D = DEFAULT_LAB_OPTIONS;
@@ -27,7 +29,7 @@ export function upCommand(): Command {
     .option('--nodes <n>', 'number of nodes', whole, D.nodes)
     .option('--subnets <n>', 'subnets of the underlay, with a router between them', whole, D.subnets)
     .option('--mtu <bytes>', "MTU of the underlay's links", whole, D.mtu)
-    .option('--ipv6', 'IPv6 beside IPv4, for nodes, pods and Services', D.ipv6)
+    .option('--ipv6', 'IPv6 beside IPv4, for nodes, pods and Services')
     .addOption(
       new Option('--backend <type>', 'how pods of different nodes reach each other')
         .choices(['vxlan', 'host-gw'])
@@ -52,6 +54,7 @@ export function upCommand(): Command {
     )
     .option('--wait <seconds>', 'how long to wait for the nodes to be Ready', whole, DEFAULT_WAIT_SECONDS)
     .option('--no-wait', 'return as soon as the lab is being started')
+    .addOption(new Option('--no-hints', 'no list of commands to try').hideHelp())
     .addHelpText(
       'after',
       `
@@ -74,8 +77,8 @@ export function daemonCommand(): Command {
 }
 
 async function up(command: Command): Promise<void> {
-  const { wait, ...flags } = command.opts<UpFlags>();
-  const lab = checkLabOptions({ ...flags, apiPort: flags.apiPort ?? D.apiPort });
+  const { wait, hints, ...flags } = command.opts<UpFlags>();
+  const lab = usable(command, { ...D, ...flags });
   const keys = Object.keys(D) as (keyof LabOptions)[];
   const given = new Set(keys.filter((key) => key !== 'name' && command.getOptionValueSource(key) === 'cli'));
   if (lab.controlPlane === 'real') findAssets(process.env['KUBEBUILDER_ASSETS']);
@@ -101,17 +104,39 @@ async function up(command: Command): Promise<void> {
     );
     progress.end();
     tell(record, (performance.now() - started) / 1000);
+    if (hints) suggest(record.options.name);
   } finally {
     progress.end();
   }
 }
 
+function usable(command: Command, options: LabOptions): LabOptions {
+  try {
+    return checkLabOptions(options);
+  } catch (error) {
+    return command.error(`error: ${describeError(error)}`);
+  }
+}
+
 function tell(record: LabRecord, seconds: number): void {
-  const { name, nodes } = record.options;
+  const { name, nodes, backend, subnets } = record.options;
+  const old = Date.parse(record.startedAt) < Date.now() - seconds * 1000 - 1;
+  const state = record.phase === 'running' ? `is up${old ? ' already' : ''}` : 'is being started';
+  const took = old ? '' : `, ${seconds.toFixed(1)} s`;
+  process.stderr.write(`lab "${name}" ${state}: ${nodes} ${nodes === 1 ? 'node' : 'nodes'}${took}\n`);
+  if (backend === 'host-gw' && subnets > 1) {
+    process.stderr.write(
+      'warning: host-gw has no way from one subnet to another: pods there do not reach each other (vxlan has one)\n',
+    );
+  }
+}
+
+function suggest(name: string): void {
   const named = name === D.name ? '' : ` --name ${name}`;
-  const state = record.phase === 'running' ? 'is up' : 'is being started';
+  const installed = findProgram('flatnet') !== undefined;
   process.stderr.write(
-    `lab "${name}" ${state}: ${nodes} ${nodes === 1 ? 'node' : 'nodes'}, ${seconds.toFixed(1)} s. Try:\n\n` +
+    'Try:\n\n' +
+      (installed ? '' : `  alias flatnet="node ${process.argv[1] ?? ''}"\n`) +
       `  export KUBECONFIG=${labFolder(name).kubeconfig}\n` +
       '  kubectl get nodes -o wide\n' +
       `  flatnet lab status${named}\n` +

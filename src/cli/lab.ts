@@ -10,7 +10,7 @@ export function command(): Command {
   return new Command('lab')
     .summary('bring up clusters of several nodes on this machine')
     .description(
-      'Clusters on this machine: each node and each pod is a set of kernel namespaces, the network between them is\n' +
+      'Clusters on this machine: each node and each pod is a set of kernel namespaces, the network between them is ' +
         "Flatnet's own, and plain kubectl talks to them.",
     )
     .enablePositionalOptions()

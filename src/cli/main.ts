@@ -1,4 +1,6 @@
+import { constants } from 'node:os';
 import type { Command } from 'commander';
+import manifest from '../../package.json' with { type: 'json' };
 import { describeError } from '../errors/flatnet-error.ts';
 
 /** Sub-commands, loaded only when called: the agent must not pay for the lab, nor the other way round. */
@@ -24,13 +26,15 @@ async function main(): Promise<void> {
   const { Command, CommanderError } = await import('commander');
   const program = new Command('flatnet')
     .description('The network of a Kubernetes cluster: pod network, CNI plugin, service proxy, cluster DNS.')
+    .version(manifest.version, '--version', 'print the version')
     .enablePositionalOptions();
-  const wanted = process.argv[2] ?? '';
+  const words = process.argv.slice(2);
+  const wanted = (words[0] === 'help' ? words[1] : words[0]) ?? '';
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
     if (name === wanted) program.addCommand((await load()).command());
     else program.command(name).summary(summary).description(summary);
   }
-  throwInsteadOfExit(program);
+  throwInsteadOfExit(program, 'flatnet');
   try {
     await program.parseAsync();
   } catch (error) {
@@ -40,10 +44,16 @@ async function main(): Promise<void> {
   }
 }
 
-function throwInsteadOfExit(command: Command): void {
-  command.exitOverride();
-  command.commands.forEach(throwInsteadOfExit);
+function throwInsteadOfExit(command: Command, path: string): void {
+  command.exitOverride().showHelpAfterError(`See '${path} --help' for usage.`);
+  for (const child of command.commands) throwInsteadOfExit(child, `${path} ${child.name()}`);
 }
+
+// The reader has seen enough, as in `flatnet lab logs node-1 | head`; others end by SIGPIPE, which Node.js ignores.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(128 + constants.signals.SIGPIPE);
+});
 
 main().catch((error: unknown) => {
   process.stderr.write(`error: ${describeError(error)}\n`);

@@ -147,8 +147,10 @@ async function waitForPresent(options: UpOptions, present: LabRecord): Promise<L
 /** A lab is what it was made as; another wish needs another lab. */
 function refuseDifferences(options: UpOptions, present: LabRecord): void {
   for (const key of options.given) {
-    const [wanted, is] = [options.lab[key], present.options[key]];
-    if (wanted === is || (key === 'apiPort' && wanted === present.apiPort)) continue;
+    const wanted = options.lab[key];
+    // The port that was found counts, not the wish for any; and any is what this one is.
+    const is = key === 'apiPort' ? present.apiPort : present.options[key];
+    if (wanted === is || (key === 'apiPort' && wanted === 0)) continue;
     const flag = `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
     throw new FlatnetError(
       `lab "${options.lab.name}" is up already with ${flag} ${String(is)}, not ${String(wanted)}`,

@@ -1,4 +1,5 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { labFolder } from './lab-folder.ts';
 import type { LabOptions } from './lab-options.ts';
 import type { ProcessIdentity } from './process-identity.ts';
@@ -25,11 +26,19 @@ export interface NodeRecord {
   readonly agentRestarts: number;
 }
 
-/** The record of a lab; undefined where there is none (or only half of one, after a crash). */
+/** The record of a lab; undefined where there is none (or only half of one, after a crash). Throws NOT_ROOT. */
 export function readLabRecord(name: string): LabRecord | undefined {
   try {
     return JSON.parse(readFileSync(labFolder(name).record, 'utf8')) as LabRecord;
-  } catch {
+  } catch (error) {
+    // Its kubeconfig is an administrator's, so a lab is root's alone; that does not make it a crashed one.
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') {
+      throw new FlatnetError(`lab "${name}" belongs to root`, {
+        code: 'NOT_ROOT',
+        hint: 'run the same command with sudo',
+        cause: error,
+      });
+    }
     return undefined;
   }
 }
