@@ -85,7 +85,7 @@ export class LabDaemon {
     this.#running.push(controlPlane.runControllers(signal));
     const services = new ServiceView(client, logger);
     this.#running.push(services.run(signal));
-    onProgress(`starting ${this.#lab.nodes} nodes`);
+    onProgress(`starting ${this.#lab.nodes} ${this.#lab.nodes === 1 ? 'node' : 'nodes'}`);
     const shared = {
       client,
       services,
@@ -196,7 +196,7 @@ export class LabDaemon {
       const ready = items.filter(({ status }) =>
         status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
       ).length;
-      if (ready !== told) this.#options.onProgress(`${ready} of ${this.#lab.nodes} nodes are Ready`);
+      if (ready !== told) this.#options.onProgress(`nodes Ready: ${ready} of ${this.#lab.nodes}`);
       told = ready;
       if (ready >= this.#lab.nodes) return;
       await sleep(50, signal);

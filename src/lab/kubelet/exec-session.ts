@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import { CHANNEL, decodeExecMessage, encodeExecMessage, exitStatus, failureStatus } from './exec-channel.ts';
@@ -118,8 +119,8 @@ async function exitCode(child: ChildProcess): Promise<number> {
   return await new Promise((resolve, reject) => {
     child.once('error', reject);
     // `close` comes after the last of the output; for a terminal there is none to wait for.
-    child.once(child.stdout === null && child.stderr === null ? 'exit' : 'close', (code, signal) => {
-      resolve(typeof code === 'number' ? code : signal === 'SIGKILL' ? 137 : 143);
+    child.once(child.stdout === null && child.stderr === null ? 'exit' : 'close', (code: number | null, signal: NodeJS.Signals | null) => {
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
     });
   });
 }

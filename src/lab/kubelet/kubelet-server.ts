@@ -106,6 +106,13 @@ export class KubeletServer {
     try {
       if (!isAuthorized(request)) return refuse(socket, '401 Unauthorized', 'Unauthorized');
       const url = new URL(request.url ?? '/', 'https://kubelet');
+      if (url.pathname.startsWith('/portForward/')) {
+        return refuse(
+          socket,
+          '501 Not Implemented',
+          'the lab forwards no ports; use a node port: flatnet lab exec outside',
+        );
+      }
       const { kind, container } = this.#target(url);
       if (kind !== 'exec' && kind !== 'attach') {
         return refuse(socket, '404 Not Found', `no such path: ${url.pathname}`);

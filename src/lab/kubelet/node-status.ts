@@ -1,5 +1,6 @@
 import { cpus, release, totalmem } from 'node:os';
 import type { Node, NodeCondition, NodeStatus } from 'kubernetes-types/core/v1.js';
+import { SERVER_VERSION } from '../apiserver/discovery/server-version.ts';
 
 export interface NodeFacts {
   readonly name: string;
@@ -10,7 +11,8 @@ export interface NodeFacts {
 }
 
 /** What this kubelet behaves like; kubectl shows it in the column VERSION. */
-const KUBELET_VERSION = 'v1.33.0+flatnet';
+// Kubernetes' version skew policy: a kubelet is never newer than its API server.
+const KUBELET_VERSION = SERVER_VERSION.gitVersion;
 const MAX_PODS = 110;
 
 /** The Node object as a kubelet registers it. */
