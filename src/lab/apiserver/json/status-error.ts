@@ -60,7 +60,8 @@ export class StatusError extends FlatnetError {
       message: this.message,
       reason: this.reason,
     };
-    if (Object.keys(details).length > 0) status['details'] = details;
+    // `kubectl debug` reads the details of a path that does not exist without looking whether there are any.
+    if (this.subject !== undefined || Object.keys(details).length > 0) status['details'] = details;
     status['code'] = this.status;
     return status;
   }
@@ -77,7 +78,9 @@ export function notFound(group: string, resource: string, name: string): StatusE
 }
 
 export function noSuchPath(): StatusError {
-  return new StatusError(404, 'NotFound', 'the server could not find the requested resource');
+  return new StatusError(404, 'NotFound', 'the server could not find the requested resource', {
+    subject: {},
+  });
 }
 
 export function alreadyExists(group: string, resource: string, name: string): StatusError {
