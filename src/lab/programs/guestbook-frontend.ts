@@ -52,7 +52,9 @@ class Frontend {
     const path = (request.url ?? '/').split('?')[0];
     response.setHeader('x-frontend-pod', hostname());
     try {
-      switch (`${request.method ?? ''} ${path}`) {
+      // RFC 9110, 9.3.2: HEAD is GET whose body Node.js leaves out.
+      const method = request.method === 'HEAD' ? 'GET' : request.method;
+      switch (`${method ?? ''} ${path}`) {
         case 'GET /healthz':
         case 'GET /readyz':
           return send(response, 200, 'text/plain', 'ok\n');
