@@ -164,16 +164,10 @@ describe.skipIf(KUBECTLS.length === 0)('kubectl (skipped where no kubectl is ins
     });
 
     test('from client-side to server-side apply: what the manifest leaves out goes', async () => {
-      const manifest = (data: object): object => ({
-        apiVersion: 'v1',
-        kind: 'ConfigMap',
-        metadata: { name: 'migrated' },
-        data,
-      });
-      await kubectl(['apply', '-f', '-'], manifest({ a: '1', b: '2' }));
+      await kubectl(['apply', '-f', '-'], configMap('migrated', { a: '1', b: '2' }));
       const dry = ['apply', '--server-side', '--dry-run=server', '-f', '-'];
-      expect((await kubectl(dry, manifest({ a: '1' }))).stderr).toBe('');
-      await kubectl(['apply', '--server-side', '-f', '-'], manifest({ a: '1' }));
+      expect((await kubectl(dry, configMap('migrated', { a: '1' }))).stderr).toBe('');
+      await kubectl(['apply', '--server-side', '-f', '-'], configMap('migrated', { a: '1' }));
       const { stdout } = await kubectl(['get', 'configmap', 'migrated', '-o', 'jsonpath={.data}']);
       expect(JSON.parse(stdout)).toEqual({ a: '1' });
       await kubectl(['delete', 'configmap', 'migrated']);
@@ -267,4 +261,8 @@ function customDefinition(group: string): object {
       ],
     },
   };
+}
+
+function configMap(name: string, data: object): object {
+  return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data };
 }

@@ -1,7 +1,7 @@
 import { Cidr } from '../../net/cidr.ts';
 import { AdmissionChain } from './admission/admission-plugin.ts';
 import { NamespaceLifecycle } from './admission/namespace-lifecycle.ts';
-import { serviceAccountAdmission } from './admission/service-account-admission.ts';
+import { ServiceAccountAdmission } from './admission/service-account-admission.ts';
 import { ServiceAllocator } from './admission/service-allocator.ts';
 import { bootstrap } from './bootstrap.ts';
 import type { ApiServerOptions } from './api-server.ts';
@@ -88,7 +88,7 @@ function admissionOf(
   const definitions = builtIn(registry, 'apiextensions.k8s.io', 'customresourcedefinitions');
   return new AdmissionChain([
     new NamespaceLifecycle(core(registry, 'namespaces').store),
-    serviceAccountAdmission,
+    new ServiceAccountAdmission(core(registry, 'serviceaccounts').store),
     new CustomKinds(registry, revisions, definitions.store),
     new ServiceAllocator(ranges, options.nodePorts ?? NODE_PORTS),
   ]);

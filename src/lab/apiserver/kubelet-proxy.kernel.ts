@@ -31,12 +31,20 @@ async function startKubelet(): Promise<Server> {
     (request, response) => {
       seen.push(request.url ?? '');
       if (!(request.socket as TLSSocket).authorized) response.writeHead(401).end();
+      else if (request.url?.includes('previous=true') === true) response.writeHead(400).end('no such run\n');
       else response.end('first line\nsecond line\n');
     },
   );
   made.on('upgrade', (request, socket, head) => {
     seen.push(request.url ?? '');
     const query = new URL(request.url ?? '', 'https://node').searchParams;
+    if (query.get('command') === 'refused') {
+      const text = 'container "main" is not running';
+      socket.end(
+        `HTTP/1.1 400 Bad Request\r\ncontent-length: ${text.length}\r\nconnection: close\r\n\r\n${text}`,
+      );
+      return;
+    }
     sockets.handleUpgrade(request, socket, head, (webSocket) => serve(webSocket, query.getAll('command')));
   });
   await new Promise<void>((resolve) => {
@@ -167,6 +175,14 @@ describe.skipIf(KUBECTLS.length === 0).each(KUBECTLS)('logs and exec by kubectl 
   test('much output arrives whole', async () => {
     const { code, stdout } = await kubectl(file, ['exec', 'p', '--', 'head', '-c', String(BIG), '/dev/zero']);
     expect({ code, length: stdout.length }).toEqual({ code: 0, length: BIG });
+  });
+
+  test('why the kubelet refuses reaches the user', async () => {
+    const logs = await kubectl(file, ['logs', 'p', '--previous']);
+    expect(logs).toMatchObject({ code: 1, stderr: 'Error from server (BadRequest): no such run\n' });
+    const exec = await kubectl(file, ['exec', 'p', '--', 'refused']);
+    expect(exec.code).toBe(1);
+    expect(exec.stderr).toContain('container "main" is not running');
   });
 
   test('a container that is not there is named', async () => {

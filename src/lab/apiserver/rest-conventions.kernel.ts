@@ -393,3 +393,11 @@ describe('bad input', () => {
     );
   });
 });
+
+test('a pod of a service account that does not exist is refused, with its name', async () => {
+  const { status, body } = await call('POST', PODS, pod('of-nobody', { serviceAccountName: 'nobody' }));
+  expect([status, body['message']]).toEqual([
+    403,
+    'pods "of-nobody" is forbidden: error looking up service account default/nobody: serviceaccount "nobody" not found',
+  ]);
+});

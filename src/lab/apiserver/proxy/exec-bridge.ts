@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type RawData, WebSocket } from 'ws';
 import { badRequest } from '../json/status-error.ts';
+import { refusalOf } from './kubelet-refusal.ts';
 import { SpdySession } from './spdy-session.ts';
 
 // kubectl before 1.30 speaks SPDY/3.1 to the server, kubelets here speak WebSocket only. The channels are the same:
@@ -32,7 +33,7 @@ export interface KubeletSocketOptions {
   readonly key: string;
 }
 
-/** Opens the kubelet's side; rejects where the kubelet refuses or cannot be reached. */
+/** Opens the kubelet's side; rejects with a StatusError where the kubelet refuses, else where it cannot be reached. */
 export function openKubeletSocket(options: KubeletSocketOptions): Promise<WebSocket> {
   const { url, ca, cert, key } = options;
   return new Promise((resolve, reject) => {
@@ -50,6 +51,7 @@ export function openKubeletSocket(options: KubeletSocketOptions): Promise<WebSoc
       socket.pause();
       resolve(socket);
     });
+    socket.once('unexpected-response', (_, answer) => void refusalOf(answer).then(reject, reject));
     socket.once('error', reject);
   });
 }

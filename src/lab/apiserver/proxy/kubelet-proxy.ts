@@ -8,6 +8,7 @@ import type { KeyPair } from '../pki/certificate-authority.ts';
 import type { ResourcePath } from '../rest/request-info.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { bridgeExec, isSpdyUpgrade, openKubeletSocket } from './exec-bridge.ts';
+import { refusalOf } from './kubelet-refusal.ts';
 import { type KubeletTarget, kubeletTarget, type PodOperation } from './kubelet-target.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -47,8 +48,10 @@ export class KubeletProxy {
   async log(call: Call, path: ResourcePath): Promise<void> {
     const target = kubeletTarget(this.#access, 'containerLogs', path.namespace, path.name ?? '', call.query);
     const answer = await this.#get(target, call);
+    const { statusCode = 502 } = answer;
+    if (statusCode >= 400) throw await refusalOf(answer);
     const { response } = call;
-    response.writeHead(answer.statusCode ?? 502, {
+    response.writeHead(statusCode, {
       'content-type': answer.headers['content-type'] ?? 'text/plain',
       'cache-control': 'no-cache, private',
     });
@@ -92,7 +95,7 @@ export class KubeletProxy {
     if (isSpdyUpgrade(request) && operation !== 'portForward') {
       const url = `wss://${hostHeader(target)}${target.path}`;
       const socket = await openKubeletSocket({ url, ...this.#tls() }).catch((error: Error) => {
-        throw unreachable(target, error);
+        throw error instanceof StatusError ? error : unreachable(target, error);
       });
       await bridgeExec(request, client, head, socket);
       return;
