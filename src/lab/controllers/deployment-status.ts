@@ -4,6 +4,7 @@ import type {
   DeploymentStatus,
   ReplicaSet,
 } from 'kubernetes-types/apps/v1.js';
+import { kubeTime } from './kube-time.ts';
 import { toleranceOf } from './rollout-math.ts';
 
 /** The status `kubectl rollout status` reads. `now` in milliseconds since the epoch. */
@@ -107,7 +108,7 @@ function progress(
   }
   const message = `ReplicaSet "${name}" is progressing.`;
   const next = make('True', 'ReplicaSetUpdated', message);
-  return moved || !isSameRollout ? { ...next, lastUpdateTime: new Date(now).toISOString() } : next;
+  return moved || !isSameRollout ? { ...next, lastUpdateTime: kubeTime(now) } : next;
 }
 
 function replicaFailure(
@@ -131,7 +132,7 @@ function condition(
   next: { type: string; status: string; reason: string; message: string },
 ): DeploymentCondition {
   const known = deployment.status?.conditions?.find(({ type }) => type === next.type);
-  const time = new Date(now).toISOString();
+  const time = kubeTime(now);
   const isSame =
     known?.status === next.status && known.reason === next.reason && known.message === next.message;
   return {

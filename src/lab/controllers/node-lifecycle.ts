@@ -3,6 +3,7 @@ import { hasStatus } from '../../cluster/api-error.ts';
 import { refOf } from '../../cluster/kube-object.ts';
 import { NODES, PODS } from '../../cluster/resource-type.ts';
 import { byNode, type ControllerContext } from './context.ts';
+import { kubeTime } from './kube-time.ts';
 import { isReady, isTerminal } from './pod-state.ts';
 import { sameJson } from './same-json.ts';
 
@@ -88,7 +89,7 @@ class NodeLifecycle {
 
   async #declareDead(node: Node): Promise<void> {
     const { client, views, signal } = this.#context;
-    const now = new Date().toISOString();
+    const now = kubeTime();
     const conditions = KUBELET_CONDITIONS.map((type): NodeCondition => {
       const known = node.status?.conditions?.find((condition) => condition.type === type);
       return {
@@ -133,7 +134,7 @@ class NodeLifecycle {
 
   async #unready(pod: Pod): Promise<void> {
     const { client, views, signal } = this.#context;
-    const condition = { type: 'Ready', status: 'False', lastTransitionTime: new Date().toISOString() };
+    const condition = { type: 'Ready', status: 'False', lastTransitionTime: kubeTime() };
     const body = { status: { conditions: [condition] } };
     const options = { subresource: 'status', signal };
     try {
@@ -167,7 +168,7 @@ function wantedTaints(node: Node, known: readonly Taint[]): Taint[] {
   if (status('NetworkUnavailable') === 'True') wanted.push(['network-unavailable', 'NoSchedule']);
   const keys = new Set(wanted.map(([name, effect]) => `node.kubernetes.io/${name} ${effect}`));
   const kept = known.filter(({ key, effect }) => !OWN_TAINTS.has(key) || keys.delete(`${key} ${effect}`));
-  const timeAdded = new Date().toISOString();
+  const timeAdded = kubeTime();
   const added = [...keys].map((text): Taint => {
     const [key = '', effect = ''] = text.split(' ');
     return effect === 'NoExecute' ? { key, effect, timeAdded } : { key, effect };

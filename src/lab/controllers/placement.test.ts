@@ -68,7 +68,7 @@ describe('a pod fits on a node', () => {
       }),
     ];
     expect(choose({ spec: spec() }, nodes, onlyInFull)).toEqual({
-      why: '0/3 nodes are available: 1 node(s) had too many pods, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }, 1 node(s) were unschedulable.',
+      why: '0/3 nodes are available: 1 Too many pods, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }, 1 node(s) were unschedulable.',
     });
   });
 });

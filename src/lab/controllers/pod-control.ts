@@ -65,15 +65,16 @@ export class PodControl {
 
   #pod(template: PodTemplateSpec): Pod {
     const { name, namespace } = refOf(this.#owner.object);
+    const { labels, annotations, finalizers = [] } = template.metadata ?? {};
     return {
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: {
         generateName: `${name}-`,
         ...(namespace === undefined ? {} : { namespace }),
-        labels: { ...template.metadata?.labels },
-        annotations: { ...template.metadata?.annotations },
-        finalizers: [...(template.metadata?.finalizers ?? [])],
+        ...(labels === undefined ? {} : { labels }),
+        ...(annotations === undefined ? {} : { annotations }),
+        ...(finalizers.length === 0 ? {} : { finalizers }),
         ownerReferences: [controlledBy(this.#owner.type, this.#owner.object)],
       },
       ...(template.spec === undefined ? {} : { spec: template.spec }),

@@ -5,6 +5,7 @@ import { REPLICA_SETS } from '../../cluster/resource-type.ts';
 import { describeError } from '../../errors/flatnet-error.ts';
 import type { WorkQueue } from '../../reconcile/work-queue.ts';
 import { byNamespace, type ControllerContext, type Views } from './context.ts';
+import { kubeTime } from './kube-time.ts';
 import { matchesLabels, matchesSelector } from './label-selector.ts';
 import { controllerOf } from './ownership.ts';
 import { claimPods } from './pod-claims.ts';
@@ -88,7 +89,7 @@ function conditionsAfter(set: ReplicaSet, failure: unknown): NonNullable<Replica
   const others = (set.status?.conditions ?? []).filter(({ type }) => type !== 'ReplicaFailure');
   if (failure === undefined) return others;
   const known = set.status?.conditions?.find(({ type }) => type === 'ReplicaFailure');
-  const lastTransitionTime = known?.lastTransitionTime ?? new Date().toISOString();
+  const lastTransitionTime = known?.lastTransitionTime ?? kubeTime();
   const message = describeError(failure);
   return [
     ...others,

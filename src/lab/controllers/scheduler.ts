@@ -4,15 +4,17 @@ import type { EventRecorder } from '../../cluster/event-recorder.ts';
 import { keyOf, refOf } from '../../cluster/kube-object.ts';
 import { PODS } from '../../cluster/resource-type.ts';
 import { byNode, type ControllerContext } from './context.ts';
+import { kubeTime } from './kube-time.ts';
 import { misfit } from './node-fit.ts';
 import { controllerOf } from './ownership.ts';
 import { isTerminal } from './pod-state.ts';
+import { missingResources } from './resource-fit.ts';
 
 const SCHEDULER = 'default-scheduler';
 
 /**
  * Gives each pod a node that it fits on, the one with the fewest pods of the same owner, then with the fewest
- * pods. Not weighed: resource requests, affinity between pods, topology spread constraints.
+ * pods. Not weighed: affinity between pods, topology spread constraints.
  */
 export function startScheduler(context: ControllerContext): void {
   const scheduler = new Scheduler(context);
@@ -24,6 +26,8 @@ export function startScheduler(context: ControllerContext): void {
     if (now === undefined) {
       if (before !== undefined) scheduler.waiting.delete(keyOf(before));
       if (before?.spec?.nodeName !== undefined) reconsider();
+    } else if (isTerminal(now) && before !== undefined && !isTerminal(before)) {
+      reconsider();
     } else if (isToSchedule(now) && (before === undefined || !isToSchedule(before))) queue.add(keyOf(now));
   });
   context.views.nodes.onChange((now, before) => {
@@ -90,7 +94,7 @@ class Scheduler {
       status: 'False',
       reason: 'Unschedulable',
       message,
-      lastTransitionTime: new Date().toISOString(),
+      lastTransitionTime: kubeTime(),
     };
     const { client, signal } = this.#context;
     const body = { status: { conditions: [condition] } };
@@ -113,13 +117,7 @@ function isToSchedule(pod: Pod): boolean {
 function admission(node: Node): string {
   const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')?.status;
   const { unschedulable, taints } = node.spec ?? {};
-  return JSON.stringify([
-    ready,
-    unschedulable,
-    taints,
-    node.metadata?.labels,
-    node.status?.allocatable?.['pods'],
-  ]);
+  return JSON.stringify([ready, unschedulable, taints, node.metadata?.labels, node.status?.allocatable]);
 }
 
 export type Decision = { readonly node: string } | { readonly node?: undefined; readonly why: string };
@@ -132,9 +130,9 @@ export function choose(pod: Pod, nodes: readonly Node[], podsOn: (node: string) 
   for (const node of nodes) {
     const name = node.metadata?.name ?? '';
     const running = podsOn(name).filter((other) => !isTerminal(other));
-    const why = misfitOn(pod, node, running.length);
-    if (why !== undefined) {
-      reasons.set(why, (reasons.get(why) ?? 0) + 1);
+    const why = misfitsOn(pod, node, running);
+    if (why.length > 0) {
+      for (const one of why) reasons.set(one, (reasons.get(one) ?? 0) + 1);
       continue;
     }
     const siblings = running.filter(
@@ -147,16 +145,18 @@ export function choose(pod: Pod, nodes: readonly Node[], podsOn: (node: string) 
     if (best === undefined || isBetter(candidate, best)) best = candidate;
   }
   if (best !== undefined) return { node: best.name };
-  const list = [...reasons].map(([why, count]) => `${count} node(s) ${why}`).sort();
+  const list = [...reasons].map(([why, count]) => `${count} ${why}`).sort();
   return {
     why: `0/${nodes.length} nodes are available: ${list.join(', ') || 'there are no nodes'}.`,
   };
 }
 
-function misfitOn(pod: Pod, node: Node, running: number): string | undefined {
+function misfitsOn(pod: Pod, node: Node, running: readonly Pod[]): string[] {
+  const spec = pod.spec ?? { containers: [] };
+  const why = misfit(spec, spec.tolerations ?? [], node);
+  if (why !== undefined) return [`node(s) ${why}`];
   const room = Number(node.status?.allocatable?.['pods'] ?? Infinity);
-  const why = misfit(pod.spec ?? { containers: [] }, pod.spec?.tolerations ?? [], node);
-  return why ?? (running >= room ? 'had too many pods' : undefined);
+  return [...(running.length >= room ? ['Too many pods'] : []), ...missingResources(spec, node, running)];
 }
 
 interface Candidate {

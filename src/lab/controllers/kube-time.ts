@@ -1,0 +1,4 @@
+/** A time as metav1.Time has it: whole seconds, UTC. */
+export function kubeTime(ms: number = Date.now()): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+}
