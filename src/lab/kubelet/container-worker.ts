@@ -183,7 +183,8 @@ export class ContainerWorker {
   async #beforeRestart(exit: ContainerExit): Promise<void> {
     const { name } = this.container;
     const ended = this.#view.state;
-    const ranMs = exit.finishedAt.getTime() - (this.#current?.process.startedAt.getTime() ?? 0);
+    const startedAt = ended.terminated?.startedAt;
+    const ranMs = startedAt === undefined ? 0 : exit.finishedAt.getTime() - Date.parse(startedAt);
     const delayMs = this.#crashes.delayAfter(ranMs);
     this.#set({ lastState: ended, restartCount: this.#view.restartCount + 1 });
     if (delayMs === 0) return;

@@ -96,3 +96,11 @@ describe('podStatus', () => {
     expect([status.podIP, status.podIPs]).toEqual(['10.0.0.1', [{ ip: '10.0.0.1' }, { ip: 'fd00::1' }]]);
   });
 });
+
+test.each([
+  ['the pod', [], 'ContainerCreating'],
+  ['the init containers', ['i'], 'PodInitializing'],
+])('a container for which nothing has been done waits for %s', (_, initContainers, reason) => {
+  const status = podStatus(pod('Always', ['a'], initContainers), view({}), 'now');
+  expect(status.containerStatuses?.map(({ state }) => state?.waiting?.reason)).toEqual([reason]);
+});

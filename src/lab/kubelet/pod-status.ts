@@ -46,8 +46,10 @@ export function podStatus(pod: Pod, view: PodView, now: string): PodStatus {
     startTime: view.startTime,
     ...(initContainers.length === 0
       ? {}
-      : { initContainerStatuses: initContainers.map((container) => statusOf(container, view)) }),
-    containerStatuses: containers.map((container) => statusOf(container, view)),
+      : { initContainerStatuses: initContainers.map((one) => statusOf(one, view, 'PodInitializing')) }),
+    containerStatuses: containers.map((one) =>
+      statusOf(one, view, initContainers.length === 0 ? 'ContainerCreating' : 'PodInitializing'),
+    ),
     qosClass: pod.status?.qosClass ?? qosClass(containers),
     ...(view.failure === undefined ? {} : view.failure),
   };
@@ -90,7 +92,8 @@ function ips(view: PodView): Pick<PodStatus, 'podIP' | 'podIPs'> & { hostIPs: { 
   return { hostIPs, podIP, podIPs: view.podIps.map((ip) => ({ ip })) };
 }
 
-function statusOf(container: Container, view: PodView): ContainerStatus {
+/** `before`: what a container waits for as long as nothing has been done for it. */
+function statusOf(container: Container, view: PodView, before: string): ContainerStatus {
   const known = view.containers.get(container.name);
   const image = container.image ?? '';
   return {
@@ -101,7 +104,7 @@ function statusOf(container: Container, view: PodView): ContainerStatus {
     restartCount: known?.restartCount ?? 0,
     ready: known?.ready ?? false,
     started: known?.started ?? false,
-    state: known?.state ?? { waiting: { reason: 'PodInitializing' } },
+    state: known?.state ?? { waiting: { reason: before } },
     lastState: known?.lastState ?? {},
   };
 }

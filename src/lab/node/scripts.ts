@@ -130,7 +130,7 @@ while [ "$1" != -- ]; do
   if [ -d "$source" ]; then
     mkdir -p "$destination"
   elif [ ! -e "$destination" ]; then
-    mkdir -p "\${destination%/*}"
+    mkdir -p "\${destination%/*}/"
     : >"$destination"
   fi
   mount --bind "$source" "$destination"
