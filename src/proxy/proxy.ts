@@ -106,11 +106,15 @@ export class ServiceProxy {
     const backend = new NftablesBackend(kernel.nft, kernel.conntrack, rules);
     this.#failure = 'Services and EndpointSlices are not known yet';
     const unsubscribe = this.#subscribe();
-    const informers = Promise.all([this.#services.run(signal), this.#slices.run(signal)]);
+    // Ended from here too: a kernel that refuses must not leave the informers running.
+    const end = new AbortController();
+    const following = AbortSignal.any([signal, end.signal]);
+    const informers = Promise.all([this.#services.run(following), this.#slices.run(following)]);
     try {
       await backend.prepare();
       await Promise.all([this.#services.synced(signal), this.#slices.synced(signal)]);
       await this.#rebuild(backend, signal);
+      if (signal.aborted) return;
       this.#backend = backend;
       this.#tellSynced();
       this.#flush();
@@ -121,6 +125,7 @@ export class ServiceProxy {
       if (!signal.aborted) throw error;
     } finally {
       this.#backend = undefined;
+      end.abort();
       unsubscribe();
       await informers;
       kernel.nft.close();

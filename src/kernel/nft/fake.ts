@@ -15,7 +15,9 @@ import {
  */
 export class FakeNft implements NftKernel {
   readonly #sets = new Map<string, Map<string, NftElement>>();
-  readonly #chains = new Map<string, Set<string>>();
+  /** How many rules each chain has; by table. */
+  readonly #chains = new Map<string, Map<string, number>>();
+  readonly #setNames = new Map<string, Set<string>>();
   #generation = 1;
   /** Every transaction that was accepted, in order. */
   readonly transactions: (readonly NftChange[])[] = [];
@@ -24,16 +26,22 @@ export class FakeNft implements NftKernel {
   /** The next `commit` fails with this, once. */
   failNext: FlatnetError | undefined;
 
-  commit(changes: readonly NftChange[]): void {
+  commit(changes: readonly NftChange[]): boolean {
     const failure = this.failNext;
     this.failNext = undefined;
     if (failure !== undefined) throw failure;
+    if (changes.every((change) => change.operation !== 'write-chain' && change.elements.length === 0)) {
+      return false;
+    }
     const touched = new Map<string, Map<string, NftElement>>();
-    const chains = new Map([...this.#chains].map(([table, names]) => [table, new Set(names)]));
+    const chains = new Map([...this.#chains].map(([table, counts]) => [table, new Map(counts)]));
     for (const change of changes) {
       if (change.operation === 'write-chain') {
         const key = tableKey(change.table);
-        chains.set(key, (chains.get(key) ?? new Set()).add(change.chain));
+        chains.set(
+          key,
+          (chains.get(key) ?? new Map<string, number>()).set(change.chain, change.rules.length),
+        );
         continue;
       }
       const name = setName(change.set);
@@ -42,9 +50,10 @@ export class FakeNft implements NftKernel {
       for (const element of change.elements) applyOne(change, element, elements, chains);
     }
     for (const [name, elements] of touched) this.#sets.set(name, elements);
-    for (const [table, names] of chains) this.#chains.set(table, names);
+    for (const [table, counts] of chains) this.#chains.set(table, counts);
     this.#generation += 1;
     this.transactions.push(changes);
+    return true;
   }
 
   elements(set: NftSet): NftElement[] {
@@ -57,8 +66,16 @@ export class FakeNft implements NftKernel {
   }
 
   chains(table: NftTable): string[] | undefined {
-    const names = this.#chains.get(tableKey(table));
-    return names === undefined ? undefined : [...names];
+    const counts = this.#chains.get(tableKey(table));
+    return counts === undefined ? undefined : [...counts.keys()];
+  }
+
+  ruleCounts(table: NftTable): ReadonlyMap<string, number> {
+    return this.#chains.get(tableKey(table)) ?? new Map<string, number>();
+  }
+
+  sets(table: NftTable): string[] {
+    return [...(this.#setNames.get(tableKey(table)) ?? [])];
   }
 
   generation(): number {
@@ -68,17 +85,38 @@ export class FakeNft implements NftKernel {
   async load(ruleset: string): Promise<void> {
     this.loaded.push(ruleset);
     this.#generation += 1;
-    for (const [, family, name, chain] of ruleset.matchAll(/^(?:add|create) chain (\w+) (\S+) (\S+)/gm)) {
-      const key = `${family} ${name}`;
-      this.#chains.set(key, (this.#chains.get(key) ?? new Set()).add(chain ?? ''));
-    }
-    for (const [, family, name, chain] of ruleset.matchAll(/^delete chain (\w+) (\S+) (\S+)/gm)) {
-      this.#chains.get(`${family} ${name}`)?.delete(chain ?? '');
-    }
+    for (const line of ruleset.split('\n')) this.#run(line);
     return Promise.resolve();
   }
 
   close(): void {}
+
+  #run(line: string): void {
+    const [, verb, object, family, name, which = ''] = /^(\w+) (\w+) (\w+) (\S+)(?: (\S+))?/.exec(line) ?? [];
+    const table = `${family} ${name}`;
+    const chains = this.#chains.get(table) ?? new Map<string, number>();
+    if (object === 'chain' || object === 'rule') this.#chains.set(table, chains);
+    const count = chains.get(which) ?? 0;
+    switch (`${verb} ${object}`) {
+      case 'add chain':
+        chains.set(which, count);
+        break;
+      case 'flush chain':
+        chains.set(which, 0);
+        break;
+      case 'delete chain':
+        chains.delete(which);
+        break;
+      case 'add rule':
+        chains.set(which, count + 1);
+        break;
+      case 'add set':
+      case 'add map':
+        this.#setNames.set(table, (this.#setNames.get(table) ?? new Set()).add(which));
+        break;
+      default:
+    }
+  }
 }
 
 type Elements = Map<string, NftElement>;
@@ -87,7 +125,7 @@ function applyOne(
   change: NftElementsChange,
   element: NftElement,
   elements: Elements,
-  chains: ReadonlyMap<string, ReadonlySet<string>>,
+  chains: ReadonlyMap<string, ReadonlyMap<string, number>>,
 ): void {
   const known = elements.get(element.key);
   const refuse = (code: string): FlatnetError =>

@@ -8,6 +8,8 @@ import {
   encodeBatch,
   NFT_MSG_GETCHAIN,
   NFT_MSG_GETGEN,
+  NFT_MSG_GETRULE,
+  NFT_MSG_GETSET,
   NFT_MSG_GETSETELEM,
   nftMessageType,
   writeElementList,
@@ -25,6 +27,10 @@ import {
 
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
+const NFTA_RULE_TABLE = 1;
+const NFTA_RULE_CHAIN = 2;
+const NFTA_SET_TABLE = 1;
+const NFTA_SET_NAME = 2;
 const NFTA_GEN_ID = 1;
 /** A transaction that collides with another one is refused with EAGAIN or EINTR and simply tried again. */
 const COMMIT_ATTEMPTS = 5;
@@ -50,14 +56,14 @@ export class NftSocket implements NftKernel {
     return new NftSocket(NetlinkSocket.open(NETLINK_NETFILTER, netns), options.netns);
   }
 
-  commit(changes: readonly NftChange[]): void {
+  commit(changes: readonly NftChange[]): boolean {
     const wanted = changes.filter(
       (change) => change.operation === 'write-chain' || change.elements.length > 0,
     );
-    if (wanted.length === 0) return;
+    if (wanted.length === 0) return false;
     for (let attempt = 1; ; attempt += 1) {
       const refusal = this.#tryCommit(wanted);
-      if (refusal === undefined) return;
+      if (refusal === undefined) return true;
       const again = refusal.code === 'EAGAIN' || refusal.code === 'EINTR';
       if (!again || attempt === COMMIT_ATTEMPTS) throw refusal;
     }
@@ -98,14 +104,22 @@ export class NftSocket implements NftKernel {
   chains(table: NftTable): string[] | undefined {
     // The dump has no filter by table before Linux 6.9: those of other tables are passed over here.
     const body = writeNfgen(new MessageBuilder(64), table.family);
-    const request = { type: nftMessageType(NFT_MSG_GETCHAIN), body: body.finish() };
-    const names: string[] = [];
-    for (const message of this.#socket.dump(request, `list chains of table ${table.family} ${table.name}`)) {
-      const attributes = Attributes.parse(message.body, 4);
-      if (attributes.string(NFTA_CHAIN_TABLE) === table.name)
-        names.push(attributes.string(NFTA_CHAIN_NAME) ?? '');
-    }
+    const names = this.#listNames(NFT_MSG_GETCHAIN, body, table, NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME);
     return names.length === 0 ? undefined : names;
+  }
+
+  ruleCounts(table: NftTable): ReadonlyMap<string, number> {
+    const body = writeNfgen(new MessageBuilder(64), table.family).attrString(NFTA_RULE_TABLE, table.name);
+    const counts = new Map<string, number>();
+    for (const chain of this.#listNames(NFT_MSG_GETRULE, body, table, NFTA_RULE_TABLE, NFTA_RULE_CHAIN)) {
+      counts.set(chain, (counts.get(chain) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  sets(table: NftTable): string[] {
+    const body = writeNfgen(new MessageBuilder(64), table.family).attrString(NFTA_SET_TABLE, table.name);
+    return this.#listNames(NFT_MSG_GETSET, body, table, NFTA_SET_TABLE, NFTA_SET_NAME);
   }
 
   generation(): number {
@@ -122,6 +136,24 @@ export class NftSocket implements NftKernel {
 
   close(): void {
     this.#socket.close();
+  }
+
+  /** One name for each object of a table that a dump tells. */
+  #listNames(
+    operation: number,
+    body: MessageBuilder,
+    table: NftTable,
+    tableAttribute: number,
+    nameAttribute: number,
+  ): string[] {
+    const request = { type: nftMessageType(operation), body: body.finish() };
+    const names: string[] = [];
+    for (const message of this.#socket.dump(request, `list table ${table.family} ${table.name}`)) {
+      const attributes = Attributes.parse(message.body, 4);
+      if (attributes.string(tableAttribute) === table.name)
+        names.push(attributes.string(nameAttribute) ?? '');
+    }
+    return names;
   }
 
   #readOnce(set: NftSet): NftElement[] {

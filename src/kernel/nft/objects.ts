@@ -58,16 +58,20 @@ export type NftChange = NftElementsChange | NftChainChange;
 export interface NftKernel {
   /**
    * Applies all changes in their order as one transaction: all or nothing. Throws FlatnetError whose message names
-   * the set and elements that the kernel refused.
+   * the set and elements that the kernel refused. False: there was nothing to do, and no transaction.
    */
-  commit(changes: readonly NftChange[]): void;
+  commit(changes: readonly NftChange[]): boolean;
   /** All elements of a set, as they are now. */
   elements(set: NftSet): NftElement[];
   /** Whether the set has this element, with this value. */
   has(set: NftSet, element: NftElement): boolean;
   /** Names of a table's chains; undefined when there is no such table. */
   chains(table: NftTable): string[] | undefined;
-  /** Number of the ruleset's generation: it grows with each transaction of anybody. */
+  /** How many rules each chain of a table has; chains without any may be missing. */
+  ruleCounts(table: NftTable): ReadonlyMap<string, number>;
+  /** Names of a table's sets and maps. Throws ENOENT when there is no such table. */
+  sets(table: NftTable): string[];
+  /** Number of the ruleset's generation: it grows by one with each transaction of anybody that changes something. */
   generation(): number;
   /** Loads a ruleset in the language of nft(8), as one transaction. */
   load(ruleset: string): Promise<void>;

@@ -43,11 +43,13 @@ export function projectService(service: Service): ServiceSpec {
   const problems = new ProblemList(`Service ${key}`);
   const spec = service.spec ?? {};
   const foreign = service.metadata?.labels?.[PROXY_NAME_LABEL] !== undefined;
-  const balanced = !foreign && spec.type !== 'ExternalName' && spec.clusterIP !== 'None';
+  const clusterIps = spec.clusterIPs?.length ? spec.clusterIPs : [spec.clusterIP ?? ''];
+  const headless = spec.clusterIP === 'None' || clusterIps[0] === 'None' || clusterIps[0] === '';
+  const balanced = !foreign && spec.type !== 'ExternalName' && !headless;
   if (!balanced) return { key, addresses: [], ports: [], affinitySeconds: 0, problems: problems.list() };
-  const addresses = readAddresses(spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []), problems);
+  const addresses = readAddresses(clusterIps, problems);
   const ports = readPorts(spec.ports ?? [], problems);
-  const affinitySeconds = spec.sessionAffinity === 'ClientIP' ? readAffinity(service, problems) : 0;
+  const affinitySeconds = readAffinity(service, problems);
   return { key, addresses, ports, affinitySeconds, problems: problems.list() };
 }
 
@@ -93,6 +95,12 @@ export function readProtocol(text: string | undefined): Protocol | undefined {
 }
 
 function readAffinity(service: Service, problems: ProblemList): number {
+  const kind = service.spec?.sessionAffinity;
+  if (kind !== 'ClientIP') {
+    if (kind && kind !== 'None')
+      problems.add('spec.sessionAffinity', `"${kind}" is not one of None, ClientIP`);
+    return 0;
+  }
   const seconds = service.spec?.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS;
   if (Number.isInteger(seconds) && seconds > 0 && seconds <= MAX_AFFINITY_SECONDS) return seconds;
   problems.add(

@@ -38,13 +38,18 @@ export interface SliceSpec {
 export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 export const LAST_CHANGE_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time';
 
+const ADDRESS_TYPES: ReadonlySet<string> = new Set(['IPv4', 'IPv6', 'FQDN']);
+
 export function projectSlice(slice: EndpointSlice, nodeName: string): SliceSpec {
   const { namespace = '', name = '', labels = {} } = slice.metadata ?? {};
   const problems = new ProblemList(`EndpointSlice ${namespace}/${name}`);
   const serviceName = labels[SERVICE_NAME_LABEL] ?? '';
-  const ignored =
-    serviceName === '' || labels[PROXY_NAME_LABEL] !== undefined || slice.addressType === 'FQDN';
+  const ours = slice.addressType === 'IPv4' || slice.addressType === 'IPv6';
+  const ignored = serviceName === '' || labels[PROXY_NAME_LABEL] !== undefined || !ours;
   const family = slice.addressType === 'IPv6' ? 6 : 4;
+  if (!ADDRESS_TYPES.has(slice.addressType)) {
+    problems.add('addressType', `"${slice.addressType}" is not one of IPv4, IPv6, FQDN`);
+  }
   return {
     service: ignored ? '' : `${namespace}/${serviceName}`,
     family,

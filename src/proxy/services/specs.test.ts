@@ -54,6 +54,7 @@ describe('a Service', () => {
       service({ clusterIP: '10.96.0.7' }, { 'service.kubernetes.io/service-proxy-name': 'other' }),
     ],
     ['without spec', service(undefined)],
+    ['headless by its list alone', service({ clusterIPs: ['None'], ports: [{ port: 80 }] })],
   ])('that is %s is nothing to balance, and no problem', (_, object) => {
     const { addresses, problems } = projectService(object);
     expect({ addresses, problems }).toEqual({ addresses: [], problems: [] });
@@ -91,6 +92,17 @@ describe('a Service', () => {
       'Service shop/web spec.sessionAffinityConfig.clientIP.timeoutSeconds',
     ]);
   });
+});
+
+test('an address that stands in clusterIP alone counts; an unknown session affinity is told of', () => {
+  const { addresses, affinitySeconds, problems } = projectService(
+    service({ clusterIP: '10.96.0.7', clusterIPs: [], ports: [{ port: 80 }], sessionAffinity: 'Cookie' }),
+  );
+  expect({ addresses, affinitySeconds }).toEqual({
+    addresses: [{ family: 4, address: '10.96.0.7' }],
+    affinitySeconds: 0,
+  });
+  expect(problems.map(({ field }) => field)).toEqual(['spec.sessionAffinity']);
 });
 
 describe('an EndpointSlice', () => {
@@ -135,6 +147,11 @@ describe('an EndpointSlice', () => {
       'EndpointSlice shop/web-1 endpoints[0].addresses[0]',
       'EndpointSlice shop/web-1 endpoints[1].addresses[0]',
     ]);
+  });
+
+  test('of an unknown address type is told of, and none of its addresses is taken', () => {
+    const odd = projectSlice(slice({ addressType: 'IPv5', endpoints: [{ addresses: ['10.0.0.1'] }] }), 'n');
+    expect(odd).toMatchObject({ service: '', endpoints: [], problems: [{ field: 'addressType' }] });
   });
 
   test('of host names, or of no Service, is passed over', () => {

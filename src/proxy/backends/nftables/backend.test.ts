@@ -347,3 +347,78 @@ test('the second of two Services with one address and port is told, and follows 
   const tracer = new ProxyTracer(nft, SETS, 4, []);
   expect(reachable(tracer, '10.96.0.80', 80, 'TCP')).toEqual(['10.244.1.9 8080']);
 });
+
+test('a node port that moves from one Service to another in one batch is no conflict, in either order', async () => {
+  for (const order of ['giver first', 'taker first'] as const) {
+    const nft = new FakeNft();
+    const backend = await start(nft);
+    const giver = port({ nodePort: 30080 });
+    const taker = port({ id: 'shop/x:80/TCP/4', address: '10.96.0.81', endpoints: [endpoint(9)] });
+    backend.rebuild([giver, taker]);
+    const changes = [
+      { id: giver.id, port: { ...giver, nodePort: 0 } },
+      { id: taker.id, port: { ...taker, nodePort: 30080 } },
+    ];
+    const { conflicts } = backend.update(order === 'giver first' ? changes : changes.reverse());
+    expect(conflicts).toEqual([]);
+    const tracer = new ProxyTracer(nft, SETS, 4, []);
+    expect(reachable(tracer, '10.250.0.1', 30080, 'TCP')).toEqual(['10.244.1.9 8080']);
+  }
+});
+
+test('a foreign transaction is noticed, also when one of our own came after it', async () => {
+  const nft = new FakeNft();
+  const backend = await start(nft);
+  backend.rebuild([port()]);
+  expect(backend.foreignChange).toBe(false);
+  backend.update([{ id: port().id, port: port({ endpoints: [endpoint(9)] }) }]);
+  expect(backend.foreignChange).toBe(false);
+  await nft.load('add table ip other\n');
+  backend.update([{ id: port().id, port: port({ endpoints: [endpoint(8)] }) }]);
+  expect(backend.foreignChange).toBe(true);
+  backend.rebuild([port()]);
+  expect(backend.foreignChange).toBe(false);
+});
+
+describe('what others did to the table is put right:', () => {
+  const wanted = port({ nodePort: 30080, affinitySeconds: 60 });
+
+  /** How many rulesets were loaded to have everything as it was. */
+  async function loadsToRepair(harm: (nft: FakeNft) => unknown): Promise<number> {
+    const nft = new FakeNft();
+    const backend = await start(nft);
+    backend.rebuild([wanted]);
+    const before = { elements: nft.elements(SETS.balancers), rules: new Map(nft.ruleCounts(SETS.table)) };
+    await harm(nft);
+    const loads = nft.loaded.length;
+    await backend.prepare();
+    backend.rebuild([wanted]);
+    expect(new Set(nft.elements(SETS.balancers))).toEqual(new Set(before.elements));
+    expect(nft.ruleCounts(SETS.table)).toEqual(before.rules);
+    return nft.loaded.length - loads;
+  }
+
+  test.each(['services', 'balance-services', 'lb-3', 'nodeport-3-affinity', 'learn-60s'])(
+    'rules of chain %s flushed',
+    async (chain) => {
+      const flush = `flush chain ip flatnet-proxy ${chain}\n`;
+      expect(await loadsToRepair(async (nft) => nft.load(flush))).toBe(1);
+    },
+  );
+
+  test('an element that leads to another chain', async () => {
+    const loads = await loadsToRepair((nft) => {
+      const [first] = nft.elements(SETS.balancers);
+      const elements = [{ key: first?.key ?? '' }];
+      nft.commit([
+        { operation: 'delete', set: SETS.balancers, elements },
+        { operation: 'add', set: SETS.balancers, elements: [{ ...elements[0]!, value: 'goto services' }] },
+      ]);
+    });
+    expect(loads).toBe(0);
+  });
+
+  test('nothing: nothing is loaded', async () => {
+    expect(await loadsToRepair(() => {})).toBe(0);
+  });
+});

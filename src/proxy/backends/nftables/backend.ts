@@ -28,6 +28,7 @@ export class NftablesBackend {
   readonly #nft: NftKernel;
   readonly #conntrack: ConntrackKernel;
   readonly #programs: readonly FamilyProgram[];
+  /** What the generation of nf_tables is if nobody else changed anything since the last `rebuild`. */
   #generation = -1;
 
   constructor(nft: NftKernel, conntrack: ConntrackKernel, options: NftablesBackendOptions) {
@@ -44,6 +45,7 @@ export class NftablesBackend {
 
   /** Reads what the kernel holds and brings it to what these service ports need, deleting what they do not. */
   rebuild(ports: Iterable<ServicePort>): SyncReport {
+    this.#generation = this.#nft.generation();
     const rebuilds = new Map(
       this.#programs.map((program) => [program.family, program.rebuild(this.#nft)] as const),
     );
@@ -67,7 +69,7 @@ export class NftablesBackend {
     return this.#commit(updates);
   }
 
-  /** Whether somebody else changed anything in nf_tables since the last `rebuild` or `update`. */
+  /** Whether somebody else changed anything in nf_tables since the last `rebuild` began. */
   get foreignChange(): boolean {
     return this.#nft.generation() !== this.#generation;
   }
@@ -85,18 +87,15 @@ export class NftablesBackend {
     }[],
   ): SyncReport {
     const changes = updates.flatMap(({ update }) => update.changes);
-    const untouched = this.#generation === -1 || !this.foreignChange;
-    this.#nft.commit(changes);
-    // A change that somebody else made before this one must still be noticed by the next look at `foreignChange`.
-    const read = updates.some(({ retired }) => retired === 'all');
-    if (untouched || read) this.#generation = this.#nft.generation();
+    if (this.#nft.commit(changes)) this.#generation += 1;
     let deletedFlows = 0;
     let forgottenClients = 0;
     for (const { program, retired } of updates) {
-      forgottenClients += forgetStaleClients(this.#nft, program, retired);
+      const forgotten = forgetStaleClients(this.#nft, program, retired);
+      forgottenClients += forgotten.clients;
+      this.#generation += forgotten.transactions;
       deletedFlows += deleteStaleFlows(this.#conntrack, program, retired);
     }
-    if ((untouched || read) && forgottenClients > 0) this.#generation = this.#nft.generation();
     return {
       changes,
       conflicts: updates.flatMap(({ update }) => update.conflicts),

@@ -36,6 +36,10 @@ export class Claims {
     }
   }
 
+  isWaiting(key: string, id: string): boolean {
+    return this.#waiting.get(key)?.has(id) === true;
+  }
+
   /** Who waits first for a key, if nobody has it. */
   heir(key: string): ServicePort | undefined {
     return this.#owners.has(key) ? undefined : this.#waiting.get(key)?.values().next().value;

@@ -1,10 +1,10 @@
-import type { NftChange, NftKernel, NftSet } from '../../../kernel/nft/objects.ts';
+import type { NftChange, NftElement, NftKernel, NftSet } from '../../../kernel/nft/objects.ts';
 import { addressField, indexField } from '../../../kernel/nft/field.ts';
 import type { Ip, IpFamily } from '../../../net/ip.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import { Claims } from './claims.ts';
 import { CompleteDelta, ElementDelta, type ElementSink } from './delta.ts';
-import { buildFixedChains } from './fixed-chain.ts';
+import { buildFixedChains, FIXED_CHAINS } from './fixed-chain.ts';
 import { LookupRules } from './lookup-rule.ts';
 import {
   chainsOf,
@@ -14,11 +14,13 @@ import {
   visitSharedElements,
   type PlannedPort,
 } from './plan.ts';
-import { buildRuleset, type RulesetOptions } from './ruleset.ts';
+import { buildRuleset, type Ruleset, type RulesetOptions } from './ruleset.ts';
 import { elementSets, proxySets, type ProxySets } from './sets.ts';
 import {
   addSharedChains,
+  countSharedRules,
   dispatchSet,
+  linkedChain,
   parseSharedChain,
   sharedChainName,
   type SharedChain,
@@ -34,7 +36,13 @@ export interface FamilyUpdate {
   readonly changes: NftChange[];
   readonly retired: Retired[];
   /** Service ports that did not get their key because another one has it. */
-  readonly conflicts: { readonly id: string; readonly owner: string; readonly what: string }[];
+  readonly conflicts: Conflict[];
+}
+
+interface Conflict {
+  readonly id: string;
+  readonly owner: string;
+  readonly what: string;
 }
 
 /** A rebuild under way: every service port is told once, then what is to be done is asked for. */
@@ -56,6 +64,8 @@ export class FamilyProgram {
   /** How many service ports need a shared element; by set, then key. */
   #users = new Map<NftSet, Map<string, number>>();
   #chains = new Set<string>();
+  /** Claims that were refused since the last update was finished; some may have been granted meanwhile. */
+  #refused: { readonly id: string; readonly key: string; readonly what: string }[] = [];
 
   constructor(options: RulesetOptions, nodeIps: readonly Ip[]) {
     this.family = options.family;
@@ -70,16 +80,34 @@ export class FamilyProgram {
 
   /** Has the rules loaded, if they are not there as they should be. Elements and what they lead to stay. */
   async prepare(nft: NftKernel): Promise<void> {
-    const existing = nft.chains(this.sets.table);
-    const ruleset = buildRuleset(this.#options, this.sets, existing);
-    this.#chains = new Set(existing);
-    if (this.#chains.has(ruleset.marker)) return;
+    const { table } = this.sets;
+    const chains = nft.chains(table);
+    const sets = chains === undefined ? [] : nft.sets(table);
+    const ruleset = buildRuleset(
+      this.#options,
+      this.sets,
+      chains === undefined ? undefined : { chains, sets },
+    );
+    this.#chains = new Set(chains);
+    const shared = (chains ?? []).map(parseSharedChain).filter((chain) => chain !== undefined);
+    if (this.#isLoaded(ruleset, shared, nft)) return;
     await nft.load(ruleset.text);
-    const shared = (existing ?? []).map(parseSharedChain).filter((chain) => chain !== undefined);
     nft.commit([
       ...buildFixedChains(this.sets, this.#rules),
       ...addSharedChains(this.sets, this.#rules, this.#mark, shared),
     ]);
+  }
+
+  /** Whether the rules are there: the marker tells which, their number that nobody flushed or added any. */
+  #isLoaded({ marker, ruleCounts }: Ruleset, shared: readonly SharedChain[], nft: NftKernel): boolean {
+    if (!this.#chains.has(marker)) return false;
+    const wanted = new Map([
+      ...ruleCounts,
+      ...FIXED_CHAINS.map((chain) => [chain, 1] as const),
+      ...shared.map((chain) => [sharedChainName(chain), countSharedRules(chain)] as const),
+    ]);
+    const found = nft.ruleCounts(this.sets.table);
+    return [...wanted].every(([chain, count]) => (found.get(chain) ?? 0) === count);
   }
 
   /**
@@ -90,14 +118,15 @@ export class FamilyProgram {
     this.#planned = new Map();
     this.#claims = new Claims();
     this.#users = new Map();
+    this.#refused = [];
     const delta = new CompleteDelta();
     for (const set of elementSets(this.sets)) delta.observe(set, nft.elements(set));
     for (const ip of this.#nodeIps) delta.add(this.sets.nodePortIps, ip);
     const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
-    const chains = this.#missingLinks(nft);
+    const chains = this.#missingLinks(nft, update);
     return {
       add: (port) => {
-        const plan = this.#put(port, delta, update, (entry) => this.#numbersOf(delta, entry));
+        const plan = this.#put(port, delta, (entry) => this.#numbersOf(delta, entry));
         for (const chain of chainsOf(plan)) chains.set(sharedChainName(chain), chain);
       },
       finish: () => {
@@ -117,7 +146,7 @@ export class FamilyProgram {
       const before = this.#planned.get(id);
       if (before !== undefined) freed.push(...this.#takeOut(id, before, delta));
       const previous = before?.endpoints ?? [];
-      const after = port === undefined ? undefined : this.#put(port, delta, update, () => previous);
+      const after = port === undefined ? undefined : this.#put(port, delta, () => previous);
       for (const chain of after === undefined ? [] : chainsOf(after))
         chains.set(sharedChainName(chain), chain);
       update.retired.push({ before, after });
@@ -160,16 +189,11 @@ export class FamilyProgram {
     }
   }
 
-  #put(
-    port: ServicePort,
-    delta: ElementSink,
-    update: FamilyUpdate,
-    previous: (entry: string) => readonly string[],
-  ): PlannedPort {
+  #put(port: ServicePort, delta: ElementSink, previous: (entry: string) => readonly string[]): PlannedPort {
     const { entry, nodeEntry } = entriesOf(port);
     const claim = (key: string | undefined, what: string): string | undefined => {
       if (key === undefined || this.#claims.take(key, port)) return key;
-      update.conflicts.push({ id: port.id, owner: this.#claims.owner(key) ?? '', what });
+      this.#refused.push({ id: port.id, key, what });
       return undefined;
     };
     const keys = {
@@ -209,15 +233,22 @@ export class FamilyProgram {
     else if (users?.delete(key) === true) delta.remove(set, key);
   }
 
-  /** Shared chains that are there, but not the element through which they are found. */
-  #missingLinks(nft: NftKernel): Map<string, SharedChain> {
+  /** Shared chains that are there, but not the element through which they are found. Wrong elements go. */
+  #missingLinks(nft: NftKernel, update: FamilyUpdate): Map<string, SharedChain> {
     const missing = new Map<string, SharedChain>();
     const linked = new Set<string>();
     for (const kind of ['service', 'nodeport', 'learn'] as const) {
-      for (const { value } of nft.elements(dispatchSet(this.sets, kind))) linked.add(value ?? '');
+      const set = dispatchSet(this.sets, kind);
+      const wrong: NftElement[] = [];
+      for (const element of nft.elements(set)) {
+        const name = linkedChain(kind, element);
+        if (name === undefined) wrong.push({ key: element.key });
+        else linked.add(name);
+      }
+      if (wrong.length > 0) update.changes.push({ operation: 'delete', set, elements: wrong });
     }
     for (const name of this.#chains) {
-      const chain = linked.has(`goto ${name}`) ? undefined : parseSharedChain(name);
+      const chain = linked.has(name) ? undefined : parseSharedChain(name);
       if (chain === undefined) continue;
       this.#chains.delete(name);
       missing.set(name, chain);
@@ -225,10 +256,22 @@ export class FamilyProgram {
     return missing;
   }
 
+  #conflicts(): Conflict[] {
+    const conflicts = new Map<string, Conflict>();
+    for (const { id, key, what } of this.#refused) {
+      const owner = this.#claims.owner(key);
+      if (owner !== undefined && this.#claims.isWaiting(key, id))
+        conflicts.set(id + what, { id, owner, what });
+    }
+    this.#refused = [];
+    return [...conflicts.values()];
+  }
+
   #finish(delta: { changes(): NftChange[] }, chains: Map<string, SharedChain>, update: FamilyUpdate): void {
     const missing = [...chains.values()].filter((chain) => !this.#chains.has(sharedChainName(chain)));
     const added = addSharedChains(this.sets, this.#rules, this.#mark, missing);
     for (const change of added) if (change.operation === 'write-chain') this.#chains.add(change.chain);
     update.changes.push(...added, ...delta.changes());
+    update.conflicts.push(...this.#conflicts());
   }
 }

@@ -13,9 +13,14 @@ const OPTIONS: RulesetOptions = {
 
 const build = (
   changed: Partial<RulesetOptions>,
-  existing?: readonly string[],
+  chains?: readonly string[],
+  sets: readonly string[] = [],
 ): ReturnType<typeof buildRuleset> =>
-  buildRuleset({ ...OPTIONS, ...changed }, proxySets(changed.family ?? 4), existing);
+  buildRuleset(
+    { ...OPTIONS, ...changed },
+    proxySets(changed.family ?? 4),
+    chains === undefined ? undefined : { chains, sets },
+  );
 
 test('sources off the cluster are marked for masquerade, by the ranges of the own family', () => {
   expect(build({}).text).toContain(
@@ -33,9 +38,19 @@ test('masqueradeAll marks every source; without ranges none is', () => {
   expect(build({ clusterCidrs: [] }).text).not.toContain('meta mark set meta mark |');
 });
 
+const SET_NAMES = [...build({}).text.matchAll(/^add (?:map|set) ip flatnet-proxy (\S+)/gm)].map(
+  ([, name]) => name ?? '',
+);
+
+test('a set that an older version did not have is added to its table', () => {
+  const { text } = build({}, ['services'], SET_NAMES.slice(1));
+  expect(text.match(/^add (?:map|set) .*$/gm)).toHaveLength(1);
+  expect(text).toContain(`flatnet-proxy ${SET_NAMES[0]} {`);
+});
+
 test('rules loaded over others keep the sets and leave one marker', () => {
   const old = build({ masqueradeAll: true }).marker;
-  const { marker, text } = build({}, ['services', 'lb-3', old]);
+  const { marker, text } = build({}, ['services', 'lb-3', old], [...SET_NAMES, '__set0']);
   expect(marker).not.toBe(old);
   expect(text).toContain(`delete chain ip flatnet-proxy ${old}\n`);
   expect(text).toContain(`add chain ip flatnet-proxy ${marker}\n`);

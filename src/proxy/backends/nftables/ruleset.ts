@@ -33,30 +33,49 @@ export interface RulesetOptions {
 export interface Ruleset {
   /** Name of an empty chain that tells which rules are loaded. */
   readonly marker: string;
+  /** How many rules each chain has that is written here. */
+  readonly ruleCounts: ReadonlyMap<string, number>;
   /** What `nft -f` is given. Over an older ruleset it replaces the rules and keeps elements and shared chains. */
   readonly text: string;
 }
 
-/** `existing`: the chains that the table has, undefined when there is no table. */
+/** What a table that is there has in it, by name. */
+interface ExistingTable {
+  readonly chains: readonly string[];
+  readonly sets: readonly string[];
+}
+
+/** `existing`: undefined when there is no table. */
 export function buildRuleset(
   options: RulesetOptions,
   sets: ProxySets,
-  existing: readonly string[] | undefined,
+  existing: ExistingTable | undefined,
 ): Ruleset {
   const writer = new RulesetWriter(options, sets);
-  const base = writer.chains().join('\n');
+  const commands = writer.chains();
+  const base = commands.join('\n');
   const hash = createHash('sha256').update(`${CHAIN_FORMAT}\n${base}`).digest('hex').slice(0, 12);
   const marker = `${MARKER_PREFIX}${hash}`;
-  const old = (existing ?? []).filter((name) => name.startsWith(MARKER_PREFIX) && name !== marker);
+  const old = (existing?.chains ?? []).filter((name) => name.startsWith(MARKER_PREFIX) && name !== marker);
   const lines = [
     `add table ${writer.tableName}`,
-    // nft 1.0 reads sets back less exactly than it wrote them, and would refuse them as different.
-    ...(existing === undefined ? writer.sets() : []),
+    // Only those that are missing: nft 1.0 reads sets back less exactly than it wrote them, and would refuse them as
+    // different.
+    ...writer.sets(existing?.sets ?? []),
     base,
     ...old.map((name) => `delete chain ${writer.tableName} ${name}`),
     `add chain ${writer.tableName} ${marker}`,
   ];
-  return { marker, text: `${lines.join('\n')}\n` };
+  return { marker, ruleCounts: countRules(commands), text: `${lines.join('\n')}\n` };
+}
+
+function countRules(commands: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const command of commands) {
+    const chain = /^add rule \S+ \S+ (\S+)/.exec(command)?.[1];
+    if (chain !== undefined) counts.set(chain, (counts.get(chain) ?? 0) + 1);
+  }
+  return counts;
 }
 
 class RulesetWriter {
@@ -74,7 +93,7 @@ class RulesetWriter {
     this.#mark = `0x${(2 ** options.masqueradeBit).toString(16).padStart(8, '0')}`;
   }
 
-  sets(): string[] {
+  sets(existing: readonly string[]): string[] {
     const address = this.#options.family === 4 ? 'ipv4_addr' : 'ipv6_addr';
     const port = 'inet_proto . inet_service';
     const endpoint = `${address} . inet_service`;
@@ -100,9 +119,9 @@ class RulesetWriter {
         `type ${address} . ${address} . ${port} : ${endpoint}; size ${AFFINITY_SIZE}; flags dynamic,timeout;`,
       ],
     ];
-    return definitions.map(([name, body]) => {
+    return definitions.flatMap(([name, body]) => {
       const word = body.includes(' : ') ? 'map' : 'set';
-      return `add ${word} ${this.tableName} ${name} { ${body} }`;
+      return existing.includes(name) ? [] : [`add ${word} ${this.tableName} ${name} { ${body} }`];
     });
   }
 

@@ -1,6 +1,6 @@
 import { indexField } from '../../../kernel/nft/field.ts';
 import type { NftExpression } from '../../../kernel/nft/expression.ts';
-import type { NftChainChange, NftChange, NftSet } from '../../../kernel/nft/objects.ts';
+import type { NftChainChange, NftChange, NftElement, NftSet } from '../../../kernel/nft/objects.ts';
 import type { EntryKind, LookupRules } from './lookup-rule.ts';
 import type { ProxySets } from './sets.ts';
 
@@ -62,6 +62,21 @@ export function addSharedChains(
       elements: [{ key: sharedChainSelector(chain), value: `goto ${sharedChainName(chain)}` }],
     },
   ]);
+}
+
+/** How many rules a shared chain has. */
+export function countSharedRules(chain: SharedChain): number {
+  if (chain.kind === 'learn') return 1;
+  const mark = chain.kind === 'nodeport' ? 1 : 0;
+  return mark + (chain.affinity || chain.endpoints > 1 ? 2 : 1);
+}
+
+/** The chain that an element of a dispatch set leads to; undefined when it does not belong there. */
+export function linkedChain(kind: SharedChain['kind'], { key, value = '' }: NftElement): string | undefined {
+  const name = value.replace(/^goto /, '');
+  const chain = parseSharedChain(name);
+  if (chain?.kind !== kind || name === value || sharedChainSelector(chain) !== key) return undefined;
+  return name;
 }
 
 /** The chains that `chain` goes on to, and then itself. */

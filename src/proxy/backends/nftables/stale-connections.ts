@@ -108,15 +108,16 @@ function isStale(flow: Flow, program: FamilyProgram, retired: ReadonlySet<string
 }
 
 /**
- * Forgets clients that are bound to endpoints which a Service does not have any more. Returns how many. Between the
+ * Forgets clients that are bound to endpoints which a Service does not have any more. Returns how many, and how many
+ * transactions that took. Between the
  * loss of the endpoint and this, a client that comes again is led to it once more: under a millisecond.
  */
 export function forgetStaleClients(
   nft: NftKernel,
   program: FamilyProgram,
   retired: readonly Retired[] | 'all',
-): number {
-  if (retired !== 'all' && !retired.some(hasStaleClients)) return 0;
+): { readonly clients: number; readonly transactions: number } {
+  if (retired !== 'all' && !retired.some(hasStaleClients)) return { clients: 0, transactions: 0 };
   const addressLength = program.family === 4 ? 4 : 16;
   const stale: NftElement[] = [];
   for (const { key, value } of nft.elements(program.sets.affinity)) {
@@ -127,8 +128,7 @@ export function forgetStaleClients(
     const valid = plan !== undefined && plan.affinitySeconds > 0 && plan.endpoints.includes(value ?? '');
     if (!valid) stale.push({ key });
   }
-  deleteClients(nft, program, stale);
-  return stale.length;
+  return { clients: stale.length, transactions: deleteClients(nft, program, stale) };
 }
 
 function hasStaleClients(retired: Retired): boolean {
@@ -138,19 +138,22 @@ function hasStaleClients(retired: Retired): boolean {
 }
 
 /** They may expire at any moment, and `delete` of one that is gone would undo the rest of its transaction. */
-function deleteClients(nft: NftKernel, program: FamilyProgram, stale: readonly NftElement[]): void {
-  if (stale.length === 0) return;
+function deleteClients(nft: NftKernel, program: FamilyProgram, stale: readonly NftElement[]): number {
+  if (stale.length === 0) return 0;
   try {
     nft.commit([{ operation: 'destroy', set: program.sets.affinity, elements: stale }]);
-    return;
+    return 1;
   } catch {
     // Linux before 6.3 has no `destroy`: one by one.
   }
+  let transactions = 0;
   for (const element of stale) {
     try {
       nft.commit([{ operation: 'delete', set: program.sets.affinity, elements: [element] }]);
+      transactions += 1;
     } catch (error) {
       if (!(error instanceof FlatnetError) || error.code !== 'ENOENT') throw error;
     }
   }
+  return transactions;
 }
