@@ -1,9 +1,10 @@
-import { chmodSync, existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { run } from '../../kernel/exec/run.ts';
 import { scriptPath, SCRIPTS, type ScriptName } from '../node/scripts.ts';
 import { tool } from '../node/tool.ts';
 import { allImages, type Image } from './catalogue.ts';
+import { wgetScript } from './wget-script.ts';
 
 /** Beneath every image: the programs that images name by absolute path, and what containers must not see. */
 const COMMON = 'common';
@@ -67,6 +68,11 @@ async function linkApplets(layer: string): Promise<void> {
   for (const applet of stdout.split('\n').filter((name) => name !== '' && !NOT_APPLETS.has(name))) {
     const link = join(bin, applet);
     if (!existsSync(link)) symlinkSync(busybox, link);
+  }
+  const usage = await run(busybox, ['wget', '--help']);
+  if (!/\s-T\b/.test(usage.stderr + usage.stdout)) {
+    rmSync(join(bin, 'wget'), { force: true });
+    writeExecutable(join(bin, 'wget'), wgetScript(busybox));
   }
 }
 
