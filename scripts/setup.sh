@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-lab}
+# A shell from plain `su` lacks the folders where ip, nft and others stand.
+export PATH=$PATH:/usr/sbin:/sbin
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
@@ -32,7 +34,7 @@ command -v cc >/dev/null && [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || die "missing: ${missing[*]}; install them with this system's package manager"
-  say "installing Debian packages: ${missing[*]}"
+  say "installing Debian packages: ${missing[*]} (takes a minute)"
   # Some of these packages would start a service of their own; the lab starts what it needs itself.
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
@@ -40,8 +42,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     chmod 755 /usr/sbin/policy-rc.d
   fi
   log=$(mktemp)
-  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"; } \
-    >"$log" 2>&1 || { tail -n 15 "$log" >&2; die "apt-get could not install them; its last words are above"; }
+  # Another apt-get may be at work just after a machine has started.
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+    -o DPkg::Lock::Timeout=120 "${missing[@]}"; } \
+    >"$log" 2>&1 || { tail -n 15 "$log" >&2; rm -f "$log"; die "apt-get could not install them; its last words are above"; }
   rm -f "$log"
 fi
 
@@ -49,7 +53,7 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
   say "installing npm packages"
   # Not `npm ci`: it refuses a lock file that lacks optional packages of other platforms, and a registry may not
   # have all of those. The versions are the lock file's all the same, and it is not written.
-  npm install --no-save --no-audit --no-fund --loglevel=error >&2
+  npm install --no-save --no-audit --no-fund --loglevel=error >&2 || die "npm could not install the packages; its words are above"
   touch node_modules/.package-lock.json
 fi
 
