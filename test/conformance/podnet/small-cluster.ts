@@ -82,12 +82,17 @@ export class SmallNode {
     );
   }
 
+  /** Returns its exit code; null when the signal ended it, or when there was none. */
   async stopAgent(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null> {
+    this.#agent?.kill(signal);
+    return this.agentEnd();
+  }
+
+  /** Awaits that the agent ends by itself, or of a signal that it was sent. */
+  async agentEnd(): Promise<number | null> {
     const agent = this.#agent;
-    if (agent === undefined || agent.exitCode !== null) return null;
-    const ended = once(agent, 'exit');
-    agent.kill(signal);
-    await ended;
+    if (agent === undefined) return null;
+    if (agent.exitCode === null && agent.signalCode === null) await once(agent, 'exit');
     this.#agent = undefined;
     return agent.exitCode;
   }
