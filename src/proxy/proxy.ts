@@ -272,6 +272,10 @@ export class ServiceProxy {
       this.#options.logger.warn({ service: id, owner }, `${id}: ${what} belongs to ${owner} already`);
     }
     const { logger } = this.#options;
+    if (report.flowsError !== undefined) {
+      const error = describeError(report.flowsError);
+      logger.warn({ error }, `UDP connections to endpoints that are gone may stay: ${error}`);
+    }
     if (!logger.isLevelEnabled('debug')) return;
     logger.debug(
       { seconds, changes: describeChanges(report.changes).slice(0, LOGGED_CHANGES) },

@@ -15,6 +15,8 @@ export interface CallResult {
 export interface CallOptions {
   readonly protocol?: 'TCP' | 'UDP';
   readonly localPort?: number;
+  /** Name of a TCP connection that stays open; port 7 must be at its other end. */
+  readonly connection?: string;
   readonly timeoutMs?: number;
 }
 
@@ -135,7 +137,7 @@ export class ProxyNetwork {
     ];
     await run('sysctl', ['-qw', ...forward], { netns: node.netns.fd });
     await Promise.all([
-      ...[podA, podB, remote].map(async (host) => host.start([8080, 53])),
+      ...[podA, podB, remote].map(async (host) => host.start([8080, 53, 7])),
       node.start([9090]),
       outside.start([]),
     ]);

@@ -10,7 +10,9 @@ const plain = (address) => address.replace(/^::ffff:/, '');
 const servers = ports.flatMap((port) => {
   const tcp = net.createServer((socket) => {
     socket.on('error', () => {});
-    socket.end(`${name} ${plain(socket.remoteAddress ?? '')}`);
+    // RFC 862, with the name in front.
+    if (port === '7') socket.on('data', (data) => socket.write(`${name} ${data}`));
+    else socket.end(`${name} ${plain(socket.remoteAddress ?? '')}`);
   });
   const udp = dgram.createSocket({ type: 'udp6', ipv6Only: false });
   udp.on('message', (_, from) => udp.send(`${name} ${plain(from.address)}`, from.port, from.address));
@@ -33,6 +35,28 @@ function callTcp({ host, port, timeoutMs }) {
     socket.on('data', (data) => (text += data));
     socket.on('end', () => done({ reply: text }));
     socket.on('error', (error) => done({ error: error.code }));
+  });
+}
+
+const heldConnections = new Map();
+
+/** Says something on the connection of that name, which is made at the first call, and waits for the echo. */
+function callHeld({ host, port, timeoutMs, connection }) {
+  const socket = heldConnections.get(connection) ?? net.connect({ host, port });
+  heldConnections.set(connection, socket);
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => done({ error: 'ETIMEDOUT' }), timeoutMs);
+    const onData = (data) => done({ reply: data.toString() });
+    const onError = (error) => done({ error: error.code });
+    const done = (result) => {
+      clearTimeout(timer);
+      socket.off('data', onData);
+      socket.off('error', onError);
+      resolve(result);
+    };
+    socket.on('data', onData);
+    socket.on('error', onError);
+    socket.write('hello');
   });
 }
 
@@ -72,7 +96,7 @@ process.stdout.write('{"ready":true}\n');
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, ...request } = JSON.parse(line);
   const started = performance.now();
-  const call = request.protocol === 'UDP' ? callUdp : callTcp;
+  const call = request.connection ? callHeld : request.protocol === 'UDP' ? callUdp : callTcp;
   void call(request).then((result) => {
     process.stdout.write(`${JSON.stringify({ id, ms: performance.now() - started, ...result })}\n`);
   });

@@ -164,6 +164,22 @@ describe.each([
     expect([...(await callMany(podA, web, 80, 50)).keys()].sort()).toEqual(['pod-b', 'remote']);
   });
 
+  test('a connection outlives its endpoint in the Service, and the Service; new ones are refused', async () => {
+    const echo = { ...WEB, port: 7, targetPort: 7 };
+    const connection = `to ${web}`;
+    const held = async (from: Host): Promise<string | undefined> =>
+      (await from.call(web, 7, { connection })).reply;
+    cluster.set(echo, ['a']);
+    expect([await held(podB), await held(node)]).toEqual(['pod-a hello', 'pod-a hello']);
+    cluster.set(echo, ['remote']);
+    expect([await held(podB), await held(node)]).toEqual(['pod-a hello', 'pod-a hello']);
+    cluster.set(echo, []);
+    expect([await held(podB), await held(node)]).toEqual(['pod-a hello', 'pod-a hello']);
+    expect([await seen(podB, web, 7), await seen(node, web, 7)]).toEqual(['ECONNREFUSED', 'ECONNREFUSED']);
+    cluster.delete(echo);
+    expect([await held(podB), await held(node)]).toEqual(['pod-a hello', 'pod-a hello']);
+  });
+
   test('a client with session affinity stays with its endpoint while that is there', async () => {
     cluster.set(STICKY, ['a', 'b', 'remote']);
     const first = (await seen(outside, sticky, 80)).split(' ')[0] ?? '';
@@ -214,6 +230,26 @@ describe('what is in the kernel', () => {
     expect(await seen(podA, '10.96.0.80', 80)).toBe('ECONNREFUSED');
     backend.rebuild(cluster.model.drainAll());
     expect(await seen(podA, '10.96.0.80', 80)).toMatch(/^pod-/);
+  });
+
+  test.each([
+    'flush table ip flatnet-proxy',
+    'flush chain ip flatnet-proxy lb-2',
+    'flush map ip flatnet-proxy balancers; add element ip flatnet-proxy balancers { 2 : goto learn-services }',
+    'delete table ip flatnet-proxy',
+  ])('a new process repairs `%s`', async (harm) => {
+    cluster.set(NODE_PORT, ['a', 'b']);
+    await nft.load(`${harm}\n`);
+    expect((await podA.call('10.96.0.81', 80, { timeoutMs: 300 })).reply).toBeUndefined();
+    const next = new NftablesBackend(nft, conntrack, OPTIONS);
+    await next.prepare();
+    next.rebuild(cluster.model.drainAll());
+    expect(await seen(podA, '10.96.0.81', 80)).toMatch(/^pod-/);
+    expect(await seen(outside, '10.250.0.1', 30080)).toMatch(/^pod-/);
+    expect(next.foreignChange).toBe(false);
+    await next.prepare();
+    expect(next.rebuild(cluster.model.drainAll()).changes).toEqual([]);
+    expect(next.foreignChange).toBe(false);
   });
 
   test('new rules are loaded over old ones while connections are made', async () => {

@@ -303,6 +303,17 @@ describe('what the kernel remembers of endpoints that are gone', () => {
     expect(conntrack.flows).toEqual([]);
   });
 
+  test('where connections cannot be listed Services are programmed all the same, and it is told', async () => {
+    const conntrack = new FakeConntrack();
+    conntrack.list = () => {
+      throw new FlatnetError('list tracked connections', { code: 'EINVAL' });
+    };
+    const nft = new FakeNft();
+    const backend = await start(nft, conntrack);
+    expect(backend.rebuild([port()]).flowsError).toMatchObject({ code: 'EINVAL' });
+    expect(nft.elements(SETS.endpoints)).toHaveLength(3);
+  });
+
   test('clients bound to them are forgotten, and no others', async () => {
     const nft = new FakeNft();
     const backend = await start(nft);

@@ -21,6 +21,8 @@ export interface SyncReport {
   readonly conflicts: FamilyUpdate['conflicts'];
   readonly deletedFlows: number;
   readonly forgottenClients: number;
+  /** Why connections to endpoints that are gone could not be looked for; what was programmed is in the kernel. */
+  readonly flowsError?: unknown;
 }
 
 /** Service ports in nf_tables: one table for each address family, one transaction for each change. */
@@ -90,17 +92,24 @@ export class NftablesBackend {
     if (this.#nft.commit(changes)) this.#generation += 1;
     let deletedFlows = 0;
     let forgottenClients = 0;
+    let flowsError: unknown;
     for (const { program, retired } of updates) {
       const forgotten = forgetStaleClients(this.#nft, program, retired);
       forgottenClients += forgotten.clients;
       this.#generation += forgotten.transactions;
-      deletedFlows += deleteStaleFlows(this.#conntrack, program, retired);
+      try {
+        deletedFlows += deleteStaleFlows(this.#conntrack, program, retired);
+      } catch (error) {
+        // A kernel without ctnetlink, say: no reason to leave Services unprogrammed.
+        flowsError = error;
+      }
     }
     return {
       changes,
       conflicts: updates.flatMap(({ update }) => update.conflicts),
       deletedFlows,
       forgottenClients,
+      flowsError,
     };
   }
 }

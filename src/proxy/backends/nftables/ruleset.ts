@@ -19,8 +19,11 @@ const MARKER_PREFIX = 'ruleset-';
 /** Part of the marker: count up when rules outside this file change, so that existing chains are written anew. */
 const CHAIN_FORMAT = 1;
 
-/** kube-proxy's bound too: a set that the packet path fills must have one. */
-const AFFINITY_SIZE = 65_535;
+/**
+ * A set that the packet path fills must have a bound. kube-proxy's is 65,535 clients of each service port; here all
+ * share one set, of some 30 MB of kernel memory when full.
+ */
+const AFFINITY_SIZE = 262_144;
 
 export interface RulesetOptions {
   readonly family: IpFamily;
