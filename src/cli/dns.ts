@@ -1,3 +1,4 @@
+import manifest from '../../package.json' with { type: 'json' };
 import { readFile } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { inClusterAccess } from '../cluster/in-cluster.ts';
@@ -99,7 +100,7 @@ async function run(flags: DnsFlags): Promise<void> {
       upstreams: flags.upstream ?? (await readUpstreams(flags.resolvConf, logger)),
       reverseNetworks: flags.reverseCidr ?? [],
       lameduckMs: flags.lameduck * 1000,
-      version: '0.1.0',
+      version: manifest.version,
       logger,
     },
     stop.signal,
