@@ -3,5 +3,5 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh test || exit 1
-bash scripts/check.sh static || { echo '0 passed, 1 failed'; exit 1; }
+bash scripts/check.sh static || { echo '0 passed, 1 failed, 0 skipped'; exit 1; }
 exec npx vitest run --reporter=default --reporter=./scripts/summary-reporter.mjs "$@"

@@ -106,11 +106,12 @@ export class KubeletServer {
     try {
       if (!isAuthorized(request)) return refuse(socket, '401 Unauthorized', 'Unauthorized');
       const url = new URL(request.url ?? '/', 'https://kubelet');
+      // Without a colon: kubectl would read the text as YAML and show nothing.
       if (url.pathname.startsWith('/portForward/')) {
         return refuse(
           socket,
           '501 Not Implemented',
-          'the lab forwards no ports; use a node port: flatnet lab exec outside',
+          'the lab forwards no ports (reach pods through a node port, or by flatnet lab exec from a node)',
         );
       }
       const { kind, container } = this.#target(url);
