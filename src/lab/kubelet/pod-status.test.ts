@@ -104,3 +104,26 @@ test.each([
   const status = podStatus(pod('Always', ['a'], initContainers), view({}), 'now');
   expect(status.containerStatuses?.map(({ state }) => state?.waiting?.reason)).toEqual([reason]);
 });
+
+describe('a pod with a sidecar', () => {
+  const spec = {
+    restartPolicy: 'Never',
+    initContainers: [{ name: 's', image: 'busybox', restartPolicy: 'Always' }],
+    containers: named(['a']),
+  };
+  test.each<[string, Record<string, Partial<ContainerView>>, string]>([
+    ['that has not begun', {}, 'Pending'],
+    ['that runs beside it', { s: { state: RUNNING }, a: { state: RUNNING } }, 'Running'],
+    ['that outlives its containers', { s: { state: RUNNING }, a: { state: ended(0) } }, 'Running'],
+    ['that was killed at its end', { s: { state: ended(137) }, a: { state: ended(0) } }, 'Succeeded'],
+    ['and a container that failed', { s: { state: ended(0) }, a: { state: ended(1) } }, 'Failed'],
+  ])('%s: %j is %s', (_, states, phase) => {
+    expect(podPhase({ spec }, view(states))).toBe(phase);
+  });
+
+  test('is Initialized while the sidecar runs', () => {
+    const states = view({ s: { state: RUNNING }, a: { state: RUNNING } });
+    const conditions = podStatus({ spec }, states, 'now').conditions ?? [];
+    expect(conditions.find(({ type }) => type === 'Initialized')?.status).toBe('True');
+  });
+});

@@ -61,20 +61,29 @@ export function podPhase(pod: Pod, view: PodView): 'Pending' | 'Running' | 'Succ
   const policy = pod.spec?.restartPolicy;
   const states = (list: readonly Container[] | undefined): ContainerState[] =>
     (list ?? []).map(({ name }) => view.containers.get(name)?.state ?? {});
-  const init = states(pod.spec?.initContainers);
+  const init = states(pod.spec?.initContainers?.filter((one) => !isSidecar(one)));
   if (init.some(({ terminated }) => terminated !== undefined && terminated.exitCode !== 0)) {
     return policy === 'Never' ? 'Failed' : 'Pending';
   }
   if (init.some(({ terminated }) => terminated === undefined)) return 'Pending';
+  const sidecars = pod.spec?.initContainers?.filter(isSidecar) ?? [];
+  if (!sidecars.every(({ name }) => hasBegun(view.containers.get(name)))) return 'Pending';
   const main = states(pod.spec?.containers);
   const finished = main.every(
     ({ terminated }) => terminated !== undefined && !restarts(policy, terminated.exitCode),
   );
   if (main.length > 0 && finished) {
+    // What the sidecars end with is of no account, but the pod is not over before they have ended.
+    if (states(sidecars).some(({ running }) => running !== undefined)) return 'Running';
     return main.every(({ terminated }) => terminated?.exitCode === 0) ? 'Succeeded' : 'Failed';
   }
   const begun = (pod.spec?.containers ?? []).every(({ name }) => hasBegun(view.containers.get(name)));
   return begun ? 'Running' : 'Pending';
+}
+
+/** An init container that runs beside the others as long as the pod does. */
+function isSidecar(container: Container): boolean {
+  return container.restartPolicy === 'Always';
 }
 
 /** Runs or has run: a container in CrashLoopBackOff leaves the pod Running. */
@@ -114,9 +123,12 @@ function conditions(pod: Pod, view: PodView, phase: string, now: string): PodCon
   const completed = phase === 'Succeeded';
   const names = (pod.spec?.containers ?? []).map(({ name }) => name);
   const unready = names.filter((name) => view.containers.get(name)?.ready !== true);
-  const initDone = (pod.spec?.initContainers ?? []).every(
-    ({ name }) => view.containers.get(name)?.state.terminated?.exitCode === 0,
-  );
+  const initDone = (pod.spec?.initContainers ?? []).every((container) => {
+    const known = view.containers.get(container.name);
+    return isSidecar(container)
+      ? known?.started === true || known?.state.terminated !== undefined
+      : known?.state.terminated?.exitCode === 0;
+  });
   const gates = (pod.spec?.readinessGates ?? []).map(({ conditionType }) => conditionType);
   const closed = gates.filter((gate) => !old.some(({ type, status }) => type === gate && status === 'True'));
   const whyUnready = completed
