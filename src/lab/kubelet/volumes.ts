@@ -90,7 +90,9 @@ export class PodVolumes {
         code: 'INVALID_SUBPATH',
       });
     }
-    if (volume.emptyDir !== undefined || volume.hostPath !== undefined) ensureFolder(join(root, source));
+    // As open as the volume itself: containers need not run as root.
+    if (volume.emptyDir !== undefined) ensureFolder(join(root, source), 0o777);
+    else if (volume.hostPath !== undefined) ensureFolder(join(root, source));
     return source;
   }
 
@@ -281,6 +283,8 @@ function prepareHostPath(root: string, source: HostPathVolumeSource): void {
 }
 
 /** A folder, unless something is there already. */
-function ensureFolder(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false }) === undefined) mkdirSync(path, { recursive: true });
+function ensureFolder(path: string, mode = 0o755): void {
+  if (statSync(path, { throwIfNoEntry: false }) !== undefined) return;
+  mkdirSync(path, { recursive: true });
+  chmodSync(path, mode);
 }
