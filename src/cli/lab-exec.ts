@@ -34,6 +34,8 @@ async function exec(node: string, command: string[], flags: { readonly name: str
   const record = runningLab(flags.name);
   const child = spawn(tool('nsenter'), [...enterArguments(record, node), '--', ...command], {
     stdio: 'inherit',
+    // A proxy of the machine's network is out of reach from here, and curl would ask it for a node.
+    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !/_proxy$/i.test(name))),
   });
   // Ctrl-C is for the command; this one ends with it.
   for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => undefined);
