@@ -21,13 +21,17 @@ export function command(): Command {
   return new Command('proxy')
     .summary('service proxy: first sync, time of a change, CPU and memory')
     .description(
-      'Starts the service proxy as a process of its own in a network namespace of its own, against a recorded API,\n' +
-        'and reads back from the kernel that everything is there. firstSyncMs: from the start of the process until\n' +
-        'the kernel holds everything. changeMs: from an EndpointSlice event being sent until the kernel tells the\n' +
+      'Starts the service proxy as a process of its own in a network namespace of its own, against a recorded API, ' +
+        'and reads back from the kernel that everything is there. firstSyncMs: from the start of the process until ' +
+        'the kernel holds everything. changeMs: from an EndpointSlice event being sent until the kernel tells the ' +
         'element. rssMb: resident memory after the changes. Needs root.',
     )
     .addOption(new Option('--mode <mode>', 'proxy mode').choices(['nftables']).default('nftables'))
-    .option('--services <numbers>', 'how many Services; repeat it or separate by commas', collect, [])
+    .addOption(
+      new Option('--services <numbers>', 'how many Services; repeat it or separate by commas')
+        .argParser(collect)
+        .default([], '100,1000,10000'),
+    )
     .option('--endpoints <number>', 'endpoints of each Service', positive, 10)
     .option('--changes <number>', 'changes to measure', positive, 300)
     .option('--json', 'one JSON object for each number of Services, one a line')
