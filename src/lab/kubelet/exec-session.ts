@@ -119,9 +119,12 @@ async function exitCode(child: ChildProcess): Promise<number> {
   return await new Promise((resolve, reject) => {
     child.once('error', reject);
     // `close` comes after the last of the output; for a terminal there is none to wait for.
-    child.once(child.stdout === null && child.stderr === null ? 'exit' : 'close', (code: number | null, signal: NodeJS.Signals | null) => {
-      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
-    });
+    child.once(
+      child.stdout === null && child.stderr === null ? 'exit' : 'close',
+      (code: number | null, signal: NodeJS.Signals | null) => {
+        resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+      },
+    );
   });
 }
 
