@@ -13,6 +13,7 @@ import type { Cause } from '../json/status-error.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip } from '../../../net/ip.ts';
 import { duplicate, invalidValue, notSupported, required } from '../validation/field-errors.ts';
+import { compilePattern } from './pattern.ts';
 
 // The part of JSON Schema that apiextensions v1 allows. Validation rules in CEL (x-kubernetes-validations) are
 // stored and shown but not evaluated.
@@ -114,7 +115,7 @@ function validateText(value: string, schema: JsonObject, path: string): Cause[] 
   if (min !== undefined && length < min)
     causes.push(invalidValue(path, value, `${inBody(path)} should be at least ${min} chars long`));
   const pattern = stringAt(schema, 'pattern');
-  const expression = pattern === undefined ? undefined : compile(pattern);
+  const expression = pattern === undefined ? undefined : compilePattern(pattern);
   if (expression !== undefined && !expression.test(value))
     causes.push(invalidValue(path, value, `${inBody(path)} should match '${pattern ?? ''}'`));
   const format = stringAt(schema, 'format') ?? '';
@@ -123,22 +124,6 @@ function validateText(value: string, schema: JsonObject, path: string): Cause[] 
       invalidValue(path, value, `${inBody(path)} must be of type ${format}: ${JSON.stringify(value)}`),
     );
   return causes;
-}
-
-const compiled = new Map<string, RegExp | undefined>();
-
-/** Patterns are Go's (RE2); one that means nothing here is not enforced. */
-function compile(pattern: string): RegExp | undefined {
-  if (!compiled.has(pattern)) {
-    let expression: RegExp | undefined;
-    try {
-      expression = new RegExp(pattern, 'u');
-    } catch {
-      expression = undefined;
-    }
-    compiled.set(pattern, expression);
-  }
-  return compiled.get(pattern);
 }
 
 function validateNumber(value: number, schema: JsonObject, path: string): Cause[] {
