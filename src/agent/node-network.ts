@@ -11,6 +11,7 @@ import type { Cidr } from '../net/cidr.ts';
 import type { IpFamily } from '../net/ip.ts';
 import type { Mac } from '../net/mac.ts';
 import { podMtu, type Backend, type LocalNode } from '../podnet/backends/backend.ts';
+import { renderTunnelRules, TUNNEL_TABLE } from '../podnet/tunnel/ruleset.ts';
 import { MASQUERADE_TABLE, renderMasquerade, renderNoMasquerade } from '../podnet/masquerade/ruleset.ts';
 import type { FamilyLease, NodeLease } from '../podnet/node-lease.ts';
 import type { PodNetwork } from '../podnet/pod-network.ts';
@@ -41,6 +42,7 @@ const CONFIGURE = 'configure';
 const BRIDGE = 'bridge';
 const VERIFY = 'verify';
 const VERIFY_EVERY_MS = 60_000;
+const OWN_TABLES = [MASQUERADE_TABLE, TUNNEL_TABLE];
 
 /**
  * Brings this node's own part of the pod network about, each step when the one before is in place: tunnel devices,
@@ -51,7 +53,7 @@ export class NodeNetwork {
   readonly #queue: WorkQueue;
   #node: NodeView | undefined;
   #applied = '';
-  #masquerade = '';
+  #rules = '';
   #podCidrs: ReadonlyMap<IpFamily, Cidr> = new Map();
   #waitsFor: string;
 
@@ -129,8 +131,10 @@ export class NodeNetwork {
     attachment.reclaim();
     if (this.#podCidrs.size === 0) return;
     enableForwarding(this.#podCidrs.keys());
-    if (nft.chains({ family: 'inet', name: MASQUERADE_TABLE }) === undefined) this.#masquerade = '';
-    await this.#applyMasquerade();
+    const gone = (name: string): boolean => nft.chains({ family: 'inet', name }) === undefined;
+    if (OWN_TABLES.some((name) => this.#rules.includes(`table inet ${name} {`) && gone(name)))
+      this.#rules = '';
+    await this.#applyRules();
     await this.#installPlugin();
     await this.#installConflist();
   }
@@ -166,7 +170,7 @@ export class NodeNetwork {
       const subnetEnv = renderSubnetEnv(config.network, podCidrs, mtu, config.ipMasq);
       await Promise.all([
         installFile(config.subnetFile, subnetEnv, 0o644),
-        this.#applyMasquerade(),
+        this.#applyRules(),
         this.#installPlugin(),
       ]);
       await this.#installConflist();
@@ -181,16 +185,17 @@ export class NodeNetwork {
     store.markAvailable();
   }
 
-  async #applyMasquerade(): Promise<void> {
+  async #applyRules(): Promise<void> {
     const { config, nft } = this.#options;
     const ranges = [...this.#podCidrs].map(([family, podCidr]) => ({
       podCidr,
       network: config.network.networks.get(family) ?? podCidr,
     }));
-    const ruleset = config.ipMasq ? renderMasquerade(ranges) : renderNoMasquerade();
-    if (ruleset === this.#masquerade) return;
+    const masquerade = config.ipMasq ? renderMasquerade(ranges) : renderNoMasquerade();
+    const ruleset = masquerade + renderTunnelRules(config.network.backend);
+    if (ruleset === this.#rules) return;
     await nft.load(ruleset);
-    this.#masquerade = ruleset;
+    this.#rules = ruleset;
   }
 
   async #installPlugin(): Promise<void> {

@@ -1,5 +1,6 @@
 import { enableForwarding, ensureBridge } from '../../cni/bridge.ts';
 import { addPodInterface } from '../../cni/pod-interface.ts';
+import { ConntrackSocket } from '../../kernel/conntrack/conntrack-socket.ts';
 import { LinuxRouteKernel } from '../../kernel/netlink/apply.ts';
 import { netnsPath } from '../../kernel/netns/netns.ts';
 import { NftSocket } from '../../kernel/nft/nft-socket.ts';
@@ -11,19 +12,18 @@ import { HostGwBackend } from '../../podnet/backends/hostgw/host-gw.ts';
 import { VxlanBackend } from '../../podnet/backends/vxlan/vxlan.ts';
 import { renderMasquerade } from '../../podnet/masquerade/ruleset.ts';
 import { PodNetwork } from '../../podnet/pod-network.ts';
+import { NftablesBackend } from '../../proxy/backends/nftables/backend.ts';
 import type { BackendSettings } from '../../podnet/network-config.ts';
+import { renderTunnelRules } from '../../podnet/tunnel/ruleset.ts';
 import { describeLocalNode, readNodeFacts } from '../../podnet/underlay.ts';
 import type { MeasuredPath } from './measured-path.ts';
 import { NodePair, type BenchNode } from './node-pair.ts';
 
 const NETWORK = Cidr.parse('10.244.0.0/16');
+const SERVICES = Cidr.parse('10.96.0.0/16');
 
-/** The way that Flatnet builds: the agent's own code on both nodes; with `nat` its masquerade rules too. */
-export async function buildFlatnetPath(
-  prefix: string,
-  settings: BackendSettings,
-  nat: boolean,
-): Promise<MeasuredPath> {
+/** The way that Flatnet builds: the agent's own code and rules on both nodes, the service proxy's too. */
+export async function buildFlatnetPath(prefix: string, settings: BackendSettings): Promise<MeasuredPath> {
   const pair = new NodePair(prefix);
   try {
     const backend = settings.type === 'vxlan' ? new VxlanBackend(settings) : new HostGwBackend();
@@ -42,7 +42,7 @@ export async function buildFlatnetPath(
       });
       running.push(network.run(stop.signal));
       connectPod(node, here, podMtu(backend, here));
-      if (nat) await masquerade(node, here);
+      await loadRules(node, here, settings);
     }
     const [client, server] = pair.nodes;
     return {
@@ -91,10 +91,25 @@ function podNetwork({ kernel }: BenchNode, backend: Backend): PodNetwork {
   });
 }
 
-async function masquerade({ netns }: BenchNode, local: LocalNode): Promise<void> {
+async function loadRules(
+  { netns, ip }: BenchNode,
+  local: LocalNode,
+  settings: BackendSettings,
+): Promise<void> {
   const podCidr = local.families.get(4)?.podCidr ?? NETWORK;
   const nft = NftSocket.open({ netns: netns.fd });
-  await nft.load(renderMasquerade([{ podCidr, network: NETWORK }]));
+  await nft.load(renderMasquerade([{ podCidr, network: NETWORK }]) + renderTunnelRules(settings));
+  const conntrack = ConntrackSocket.open(netns.fd);
+  const proxy = new NftablesBackend(nft, conntrack, {
+    nodeIps: [ip],
+    clusterCidrs: [NETWORK],
+    serviceCidrs: [SERVICES],
+    masqueradeAll: false,
+    masqueradeBit: 14,
+  });
+  await proxy.prepare();
+  proxy.rebuild([]);
+  conntrack.close();
   nft.close();
 }
 

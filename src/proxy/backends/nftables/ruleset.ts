@@ -163,7 +163,8 @@ class RulesetWriter {
     const hook = (name: string, targets: readonly string[]): string[] =>
       this.#chain(
         `filter-${name}`,
-        targets.map((target) => `ct state new ${target}`),
+        // All but the first packet of a connection leave after one rule.
+        ['ct state != new accept', ...targets],
         `type filter hook ${name} priority filter; policy accept;`,
       );
     const toNodePort = `${this.#ip} daddr @${this.#sets.nodePortIps.name}`;
