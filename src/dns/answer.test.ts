@@ -121,6 +121,15 @@ test.each<[string, TypeName, string[]]>([
     [`_dns._udp.dual.default.${SVC} 30 SRV 0 100 53 dual.default.${SVC}`],
   ],
   [`_._tcp.dual.default.${SVC}`, 'SRV', NXDOMAIN],
+  // One number for two protocols is one record.
+  [
+    `dual.default.${SVC}`,
+    'SRV',
+    [
+      `dual.default.${SVC} 30 SRV 0 50 53 dual.default.${SVC}`,
+      `dual.default.${SVC} 30 SRV 0 50 9153 dual.default.${SVC}`,
+    ],
+  ],
   ['1.0.3.10.in-addr.arpa', 'PTR', [`1.0.3.10.in-addr.arpa 30 PTR kubernetes.default.${SVC}`]],
   [
     `headless.default.${SVC}`,

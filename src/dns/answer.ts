@@ -190,16 +190,23 @@ function srvRecords(
   ports: readonly ServicePort[],
   view: ZoneView,
 ): ResourceRecord[] {
+  // Ports of one number and different protocols are one record: no RRset has a record twice (RFC 2181, section 5).
+  const targets = new Map(
+    ports.map(({ host, port }) => {
+      const target = host === undefined ? serviceName : `${host}.${serviceName}`;
+      return [`${port} ${target}`, { port, target }];
+    }),
+  );
   // Equal shares of 100, at least 1: RFC 2782 gives weight 0 only a very small chance.
-  const weight = Math.max(1, Math.floor(100 / Math.max(1, ports.length)));
-  return ports.map((port) => ({
+  const weight = Math.max(1, Math.floor(100 / Math.max(1, targets.size)));
+  return [...targets.values()].map(({ port, target }) => ({
     type: 'SRV',
     name,
     ttl: view.ttl,
     priority: 0,
     weight,
-    port: port.port,
-    target: port.host === undefined ? serviceName : `${port.host}.${serviceName}`,
+    port,
+    target,
   }));
 }
 
