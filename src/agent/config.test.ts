@@ -4,6 +4,19 @@ import { parseConfig } from './config.ts';
 const HEAD = 'apiVersion: flatnet.dev/v1alpha1\nkind: AgentConfiguration\n';
 const NETWORK = 'network: {Network: 10.244.0.0/16, Backend: {Type: vxlan}}\n';
 
+/** Each level holds the one before ten times. */
+function bomb(levels: number): string {
+  const lines = ['l0: &l0 [x]'];
+  for (let level = 1; level <= levels; level += 1) {
+    lines.push(
+      `l${level}: &l${level} [${Array(10)
+        .fill(`*l${level - 1}`)
+        .join(', ')}]`,
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
 describe('AgentConfiguration', () => {
   test('the shortest one has the defaults of flannel and kube-proxy', () => {
     const config = parseConfig(HEAD + NETWORK, 'agent.yaml');
@@ -21,6 +34,17 @@ describe('AgentConfiguration', () => {
   test("a network written as flannel's net-conf.json (JSON is YAML)", () => {
     const json = JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: 'host-gw' } });
     expect(parseConfig(`${HEAD}network: ${json}\n`, 'x').network.backend.type).toBe('host-gw');
+  });
+
+  test.each([
+    ['an alias of nothing', 'iface: *nothing\n'],
+    ['aliases that multiply', bomb(9)],
+    ['a key twice', 'iface: a\niface: b\n'],
+    ['two documents', `---\n${HEAD}`],
+  ])('%s is an error of the configuration', (_, text) => {
+    const parse = (): unknown => parseConfig(HEAD + NETWORK + text, 'agent.yaml');
+    expect(parse).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }));
+    expect(parse).toThrow(/^agent\.yaml: ./);
   });
 
   test('an empty address switches a server off, as with kube-proxy', () => {

@@ -141,7 +141,7 @@ export function parseConfig(text: string, name: string): AgentConfig {
   const document = parseDocument(text);
   const syntax = document.errors[0];
   if (syntax !== undefined) throw invalid(name, [syntax.message.split('\n')[0] ?? 'not YAML']);
-  const result = configSchema.safeParse(document.toJS());
+  const result = configSchema.safeParse(valueOf(document, name));
   if (!result.success) throw invalid(name, result.error.issues.map(describeIssue));
   const { network, publicIP, publicIPv6, serviceCIDRs } = result.data;
   checkServiceRanges(network, serviceCIDRs);
@@ -150,6 +150,15 @@ export function parseConfig(text: string, name: string): AgentConfig {
     throw invalid(name, ['publicIP: host-gw needs the address of the interface itself']);
   }
   return result.data;
+}
+
+/** An alias of nothing, or aliases that multiply without end, come to light only here. */
+function valueOf(document: ReturnType<typeof parseDocument>, name: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw invalid(name, [error instanceof Error ? error.message : String(error)]);
+  }
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {

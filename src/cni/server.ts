@@ -42,6 +42,9 @@ export class CniServer {
       cni.#server.once('error', reject);
       cni.#server.listen({ fd }, resolve);
     });
+    cni.#server.on('error', (error) =>
+      options.logger.error({ error: error.message }, 'a cni client could not be accepted'),
+    );
     // The file stays: unlinking it could hit that of a successor, who replaces it anyway.
     signal.addEventListener('abort', () => cni.#server.close(), { once: true });
     return cni;
@@ -53,23 +56,37 @@ export class CniServer {
     socket.on('error', (error) =>
       this.#options.logger.debug({ error: error.message }, 'cni client went away'),
     );
-    socket.on('data', (chunk) => {
+    const answer = (work: () => Promise<Buffer>): void => {
+      socket.off('data', receive);
+      // Read on and forget: a client that is cut off in the middle of its request would not read the reply.
+      socket.resume();
+      void work()
+        .catch((error: unknown) => encodeReply(1, errorReply(error, '1.0.0')))
+        .then((reply) => {
+          socket.setTimeout(IDLE_MS);
+          socket.end(reply);
+        });
+    };
+    const receive = (chunk: Buffer): void => {
       chunks.push(chunk);
-      void this.#reply(Buffer.concat(chunks)).then((reply) => {
-        if (reply !== undefined && !socket.writableEnded) socket.end(reply);
-      });
-    });
+      let call: PluginCall | undefined;
+      try {
+        call = decodeCall(Buffer.concat(chunks));
+      } catch (error) {
+        answer(() => Promise.reject(error));
+        return;
+      }
+      if (call === undefined) return;
+      const complete = call;
+      // The kernel may take its time over many DELs at once; the plugin has a limit of its own.
+      socket.setTimeout(0);
+      answer(() => this.#reply(complete));
+    };
+    socket.on('data', receive);
   }
 
-  /** Never rejects. */
-  async #reply(data: Buffer): Promise<Buffer | undefined> {
-    try {
-      const call = decodeCall(data);
-      if (call === undefined) return undefined;
-      const { exitCode, stdout } = await this.#options.handle(call);
-      return encodeReply(exitCode, stdout);
-    } catch (error) {
-      return encodeReply(1, errorReply(error, '1.0.0'));
-    }
+  async #reply(call: PluginCall): Promise<Buffer> {
+    const { exitCode, stdout } = await this.#options.handle(call);
+    return encodeReply(exitCode, stdout);
   }
 }

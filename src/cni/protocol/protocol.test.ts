@@ -52,6 +52,17 @@ describe('frames', () => {
 });
 
 describe('requests', () => {
+  test('a spoiled prevResult keeps nobody from DEL, and CHECK names it', () => {
+    const config = { cniVersion: '1.0.0', name: 'cbr0', prevResult: { ips: 'none' } };
+    expect(readRequest(call({ ...ADD, CNI_COMMAND: 'DEL' }, config))).toMatchObject({ command: 'DEL' });
+    expect(readRequest(call(ADD, { ...config, prevResult: null }))).toMatchObject({ command: 'ADD' });
+    expect(() => readRequest(call({ ...ADD, CNI_COMMAND: 'CHECK' }, config))).toThrow('prevResult.ips');
+  });
+
+  test('an interface name is measured as the kernel does, in bytes', () => {
+    expect(() => readRequest(call({ ...ADD, CNI_IFNAME: 'é'.repeat(8) }))).toThrow('CNI_IFNAME');
+  });
+
   test('ADD', () => {
     expect(readRequest(call(ADD))).toEqual({
       command: 'ADD',

@@ -37,12 +37,13 @@ const address = z.looseObject({ address: z.string(), interface: z.number().optio
 const configurationSchema = z.looseObject({
   cniVersion: z.string().default('0.1.0'),
   name: z.string().optional(),
-  prevResult: z
-    .looseObject({
-      ips: z.array(address).default([]),
-      interfaces: z.array(z.looseObject({ name: z.string(), sandbox: z.string().optional() })).default([]),
-    })
-    .optional(),
+  /** Looked into by CHECK alone: one that is spoiled must not keep DEL from freeing what the container holds. */
+  prevResult: z.unknown().optional(),
+});
+
+const prevResultSchema = z.looseObject({
+  ips: z.array(address).default([]),
+  interfaces: z.array(z.looseObject({ name: z.string(), sandbox: z.string().optional() })).default([]),
 });
 
 type Configuration = z.output<typeof configurationSchema>;
@@ -97,10 +98,10 @@ function checkRequest(call: PluginCall): CheckRequest {
       'it came with 0.4.0',
     );
   }
-  const { prevResult } = parsed;
-  if (prevResult === undefined) {
+  if (parsed.prevResult === undefined || parsed.prevResult === null) {
     throw new CniError(CNI_CODE.invalidConfiguration, 'CHECK needs prevResult, the result of ADD');
   }
+  const prevResult = valid(prevResultSchema, parsed.prevResult, ['prevResult']);
   const target = attachment(call);
   // Plugins behind this one may add interfaces of their own; only what belongs to this one is looked at.
   const own = prevResult.interfaces.findIndex(
@@ -138,12 +139,17 @@ function readConfiguration(stdin: Buffer): Configuration {
       `the network configuration on standard input is not JSON: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  const result = configurationSchema.safeParse(raw);
+  return valid(configurationSchema, raw, []);
+}
+
+function valid<T extends z.ZodType>(schema: T, raw: unknown, field: readonly string[]): z.output<T> {
+  const result = schema.safeParse(raw);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
+  const path = [...field, ...(issue?.path ?? [])].map(String).join('.');
   throw new CniError(
     CNI_CODE.invalidConfiguration,
-    `network configuration: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`,
+    `network configuration: ${path}: ${issue?.message ?? 'invalid'}`,
   );
 }
 
@@ -158,11 +164,11 @@ function attachment(call: PluginCall): Attachment {
   }
   const ifName = required(call, 'CNI_IFNAME');
   // dev_valid_name() of the kernel: IFNAMSIZ with its NUL is 16; no slash, colon or white space.
-  if (ifName.length > 15 || ifName === '.' || ifName === '..' || /[/:\s]/.test(ifName)) {
+  if (Buffer.byteLength(ifName) > 15 || ifName === '.' || ifName === '..' || /[/:\s]/.test(ifName)) {
     throw new CniError(
       CNI_CODE.invalidEnvironment,
       `CNI_IFNAME ${JSON.stringify(ifName)} is not valid`,
-      'an interface name has up to 15 characters, without slash, colon and white space',
+      'an interface name has up to 15 bytes, without slash, colon and white space',
     );
   }
   return { containerId, ifName };

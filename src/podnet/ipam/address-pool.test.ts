@@ -99,6 +99,16 @@ describe('reclaim', () => {
     expect(addressFiles()).toEqual(['10.244.1.3']);
   });
 
+  test('a folder named like an address blocks that address and nothing else', () => {
+    mkdirSync(join(folder, '10.244.1.2'));
+    const pool = AddressPool.open(folder, SMALL.slice(0, 1));
+    expect(pool.reserve(owner(1))[0]?.ip.toString()).toBe('10.244.1.3');
+    mkdirSync(join(folder, '10.244.1.4'));
+    expect(pool.reserve(owner(2))[0]?.ip.toString()).toBe('10.244.1.5');
+    const freed = pool.reclaim(() => false, 0, Date.now() + 1000);
+    expect(freed.map(({ ip }) => ip.toString()).sort()).toEqual(['10.244.1.3', '10.244.1.5']);
+  });
+
   test('an empty file left by a crash blocks its address until reclaimed', () => {
     writeFileSync(join(folder, '10.244.1.2'), '');
     const pool = AddressPool.open(folder, SMALL.slice(0, 1));

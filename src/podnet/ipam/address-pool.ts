@@ -105,17 +105,24 @@ export class AddressPool {
 
   /**
    * Frees reservations of containers that no longer exist: those older than `minAgeMs` for which `isAlive` says no.
-   * The caller decides what proves life; a reservation that is only forgotten about is never freed here.
+   * The caller decides what proves life; a reservation that is only forgotten about is never freed here. One that
+   * cannot be freed does not keep the others: IPAM_IO is thrown only when nothing could be.
    */
   reclaim(isAlive: (owner: Owner) => boolean, minAgeMs: number, now: number): Reservation[] {
     const freed: Reservation[] = [];
+    let failed: unknown;
     for (const reservation of this.reservations()) {
       if (reservation.containerId !== '' && isAlive(reservation)) continue;
       const ageMs = this.#folder.ageMs(reservation.ip, now);
       if (ageMs !== undefined && ageMs < minAgeMs) continue;
-      this.#free(reservation.ip);
-      freed.push(reservation);
+      try {
+        this.#free(reservation.ip);
+        freed.push(reservation);
+      } catch (error) {
+        failed ??= error;
+      }
     }
+    if (failed !== undefined && freed.length === 0) throw failed;
     return freed;
   }
 

@@ -1,4 +1,12 @@
-import { mkdirSync, readFileSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { Ip } from '../../net/ip.ts';
@@ -43,8 +51,7 @@ export class ReservationFolder {
       const found: FoundReservation[] = [];
       for (const name of readdirSync(this.path)) {
         const ip = Ip.tryParse(name);
-        if (ip !== undefined)
-          found.push({ ip, owner: parseOwner(readFileSync(join(this.path, name), 'utf8')) });
+        if (ip !== undefined && this.#isThere(ip)) found.push({ ip, owner: this.ownerOf(ip) });
       }
       return found;
     });
@@ -53,7 +60,8 @@ export class ReservationFolder {
   /** Owner of one address as the disk says now; undefined when it is free or its file is empty. */
   ownerOf(ip: Ip): Owner | undefined {
     try {
-      return parseOwner(readFileSync(this.#file(ip), 'utf8'));
+      // What is no file holds the address too, and may never end when read.
+      return this.#isFile(ip) ? parseOwner(readFileSync(this.#file(ip), 'utf8')) : undefined;
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return undefined;
       throw ioError('read', this.#file(ip), error);
@@ -105,6 +113,14 @@ export class ReservationFolder {
   writeLastReserved(rangeIndex: number, ip: Ip): void {
     const file = this.#lastFile(rangeIndex);
     this.#io('write', file, () => writeFileSync(file, ip.toString(), { mode: 0o600 }));
+  }
+
+  #isThere(ip: Ip): boolean {
+    return lstatSync(this.#file(ip), { throwIfNoEntry: false }) !== undefined;
+  }
+
+  #isFile(ip: Ip): boolean {
+    return statSync(this.#file(ip), { throwIfNoEntry: false })?.isFile() === true;
   }
 
   #file(ip: Ip): string {

@@ -56,6 +56,15 @@ describe('reading', () => {
     [withOne('backend-data', 'null'), `annotation ${P}backend-data is "null", not like`],
     [withOne('backend-data', '{"VNI":1}'), `annotation ${P}backend-data is`],
     [withOne('backend-data', '{"VNI":1,"VtepMAC":"zz"}'), `annotation ${P}backend-data is`],
+    [withOne('backend-data', '{"VNI":1,"VtepMAC":"00:00:00:00:00:00"}'), `annotation ${P}backend-data is`],
+    [withOne('backend-data', '{"VNI":1,"VtepMAC":"01:00:5e:00:00:01"}'), `annotation ${P}backend-data is`],
+    [withOne('backend-data', 'x'.repeat(200_000)), 'x"… (200000 characters), not like'],
+    [
+      withOne('public-ip', '127.0.0.1'),
+      `annotation ${P}public-ip is 127.0.0.1, which is no address of a node`,
+    ],
+    [withOne('public-ip', '0.0.0.0'), 'which is no address of a node'],
+    [withOne('public-ip', '239.1.1.1'), 'which is no address of a node'],
     [without('backend-type'), `annotation ${P}backend-type is missing`],
     [
       { ...flannelNode, podCidrs: ['10.244.2.7/24'] },

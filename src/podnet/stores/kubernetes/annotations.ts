@@ -24,6 +24,12 @@ const NAMES: Readonly<Record<IpFamily, { data: string; publicIp: string; overwri
   },
 };
 
+/** "This host", loopback, multicast and reserved addresses (RFC 6890, RFC 4291): packets there reach no node. */
+const NO_HOSTS: Readonly<Record<IpFamily, readonly Cidr[]>> = {
+  4: ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3'].map((text) => Cidr.parse(text)),
+  6: ['::/127', 'ff00::/8'].map((text) => Cidr.parse(text)),
+};
+
 export type Annotations = Readonly<Record<string, string>>;
 
 /** The part of a Node object that its lease is read from. */
@@ -136,6 +142,13 @@ function readFamily(
   const text = node.annotations[names.publicIp];
   if (text === undefined) throw annotationError(node.name, names.publicIp, 'is missing');
   const publicIp = parseIp(node.name, names.publicIp, text, family);
+  if (NO_HOSTS[family].some((range) => range.contains(publicIp))) {
+    throw annotationError(
+      node.name,
+      names.publicIp,
+      `is ${publicIp.toString()}, which is no address of a node`,
+    );
+  }
   if (backendType !== 'vxlan') return { publicIp, vtep: undefined };
   const data = node.annotations[names.data];
   if (data === undefined) throw annotationError(node.name, names.data, 'is missing');
@@ -145,7 +158,7 @@ function readFamily(
     throw annotationError(
       node.name,
       names.data,
-      `is ${JSON.stringify(data)}, not like {"VNI":1,"VtepMAC":"0a:…"}`,
+      `is ${quote(data)}, not like {"VNI":1,"VtepMAC":"0a:…"}`,
       cause,
     );
   }
@@ -156,14 +169,25 @@ function parseVtep(text: string): Vtep {
   if (typeof data !== 'object' || data === null) throw new SyntaxError('not an object');
   const { VNI: vni, VtepMAC: mac } = data as { VNI?: unknown; VtepMAC?: unknown };
   if (typeof mac !== 'string') throw new SyntaxError('no VtepMAC');
-  return { vni: typeof vni === 'number' ? vni : undefined, mac: Mac.parse(mac) };
+  const parsed = Mac.parse(mac);
+  // The kernel gives a device no other, and as a forwarding entry 00:00:00:00:00:00 catches all unknown traffic.
+  const isGroup = ((parsed.bytes[0] ?? 0) & 1) === 1;
+  if (isGroup || parsed.bytes.every((byte) => byte === 0))
+    throw new SyntaxError('VtepMAC is not of one host');
+  return { vni: typeof vni === 'number' ? vni : undefined, mac: parsed };
 }
 
 function parseIp(node: string, annotation: string, text: string, family: IpFamily): Ip {
   const ip = Ip.tryParse(text);
   if (ip?.family === family) return ip;
-  throw annotationError(node, annotation, `is ${JSON.stringify(text)}, not an IPv${family} address`);
+  throw annotationError(node, annotation, `is ${quote(text)}, not an IPv${family} address`);
 }
+
+/** Annotations may have a quarter of a megabyte: messages show their beginning. */
+const quote = (text: string): string =>
+  text.length <= 100
+    ? JSON.stringify(text)
+    : `${JSON.stringify(text.slice(0, 100))}… (${text.length} characters)`;
 
 function annotationError(node: string, annotation: string, what: string, cause?: unknown): FlatnetError {
   return new FlatnetError(`node ${node}: annotation ${annotation} ${what}`, {
