@@ -98,7 +98,7 @@ export async function removePodInterface(
 
 export function openNetns(path: string): Netns {
   try {
-    return Netns.open(path);
+    return enterable(path);
   } catch (cause) {
     throw new CniError(
       CNI_CODE.unknownContainer,
@@ -235,9 +235,21 @@ function attempt<T>(action: () => T): T {
 
 function openIfThere(path: string): Netns | undefined {
   try {
-    return Netns.open(path);
+    return enterable(path);
   } catch {
     return undefined;
+  }
+}
+
+/** The file under /run/netns stays as a plain one when only its mount is gone: the namespace is then no more. */
+function enterable(path: string): Netns {
+  const netns = Netns.open(path);
+  try {
+    netns.run(() => undefined);
+    return netns;
+  } catch (error) {
+    netns.close();
+    throw error;
   }
 }
 

@@ -153,6 +153,8 @@ function valid<T extends z.ZodType>(schema: T, raw: unknown, field: readonly str
   );
 }
 
+const RESERVED_NAMES = ['.', '..', 'all', 'default'];
+
 function attachment(call: PluginCall): Attachment {
   const containerId = required(call, 'CNI_CONTAINERID');
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(containerId)) {
@@ -163,12 +165,13 @@ function attachment(call: PluginCall): Attachment {
     );
   }
   const ifName = required(call, 'CNI_IFNAME');
-  // dev_valid_name() of the kernel: IFNAMSIZ with its NUL is 16; no slash, colon or white space.
-  if (Buffer.byteLength(ifName) > 15 || ifName === '.' || ifName === '..' || /[/:\s]/.test(ifName)) {
+  // dev_valid_name() of the kernel: IFNAMSIZ with its NUL is 16; no slash, colon or white space. "%d" makes it choose
+  // a number, and "all" and "default" are settings of every interface.
+  if (Buffer.byteLength(ifName) > 15 || RESERVED_NAMES.includes(ifName) || /[/:%\s]/.test(ifName)) {
     throw new CniError(
       CNI_CODE.invalidEnvironment,
       `CNI_IFNAME ${JSON.stringify(ifName)} is not valid`,
-      'an interface name has up to 15 bytes, without slash, colon and white space',
+      'an interface name has up to 15 bytes, without slash, colon, per cent and white space',
     );
   }
   return { containerId, ifName };

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, unlinkSync } from 'node:fs';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import * as libc from '../libc/libc.ts';
 
@@ -21,7 +21,8 @@ export class Netns {
   /** By path, such as `/var/run/netns/x` or `/proc/PID/ns/net`. Throws NETNS_NOT_FOUND. */
   static open(path: string): Netns {
     try {
-      return new Netns(openSync(path, 'r'));
+      // Paths come from container runtimes: a named pipe would block the process for ever.
+      return new Netns(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
     } catch (cause) {
       throw new FlatnetError(`open network namespace ${path}: ${(cause as Error).message}`, {
         code: 'NETNS_NOT_FOUND',

@@ -153,6 +153,14 @@ describe('ADD', () => {
       4,
       /CNI_IFNAME lo exists in the container/,
     ],
+    ['a file that is no namespace', {}, { CNI_NETNS: '/etc/hostname' }, 3, /CNI_NETNS \/etc\/hostname/],
+    ['another sort of namespace', {}, { CNI_NETNS: '/proc/self/ns/uts' }, 3, /CNI_NETNS .*uts/],
+    ['the node itself', {}, { CNI_NETNS: '/proc/self/ns/net' }, 4, /the node's own namespace/],
+    ['a container id that is a path', {}, { CNI_CONTAINERID: '../../x' }, 4, /CNI_CONTAINERID/],
+    ['an interface name that is a path', {}, { CNI_IFNAME: '../x' }, 4, /CNI_IFNAME/],
+    ['an interface name that is a pattern', {}, { CNI_IFNAME: 'eth%d' }, 4, /CNI_IFNAME/],
+    ['an interface name that means all', {}, { CNI_IFNAME: 'all' }, 4, /CNI_IFNAME/],
+    ['no configuration at all', { cniVersion: undefined }, {}, 1, /cniVersion "0.1.0"/],
   ])(
     '%s is refused with the code of the specification, and nothing stays',
     async (_, config, environment, code, message) => {
@@ -188,6 +196,12 @@ describe('ADD', () => {
 });
 
 describe('DEL', () => {
+  test('of a namespace whose mount is gone, but not its file, is done', async () => {
+    const plain = join(node.folder, 'no-namespace');
+    writeFileSync(plain, '');
+    expect(await node.plugin('DEL', newPod(), {}, { CNI_NETNS: plain })).toMatchObject({ exitCode: 0 });
+  });
+
   test('frees address and interface, and may be repeated, also without namespace', async () => {
     const name = newPod();
     const { ips } = await add(name);
