@@ -19,14 +19,26 @@ export class EventFilter {
     this.#desired = desired;
   }
 
-  /** Called after each reading of the kernel: events name devices by index only. */
-  learnDevices(links: readonly Link[], devices: readonly string[], underlay: string | undefined): void {
-    this.#devices = new Map();
-    this.#underlay = undefined;
-    for (const { index, name, mtu, up } of links) {
-      if (devices.includes(name)) this.#devices.set(index, name);
-      if (name === underlay) this.#underlay = { index, mtu, up };
-    }
+  /**
+   * Called after each reading of the kernel: events name devices by index only. `underlay` when what carries us is
+   * other than was known: the reading may be ahead of the event, which then tells nothing new any more.
+   */
+  learnDevices(
+    links: readonly Link[],
+    devices: readonly string[],
+    underlay: string | undefined,
+  ): 'none' | 'underlay' {
+    this.#devices = new Map(
+      links.filter(({ name }) => devices.includes(name)).map(({ index, name }) => [index, name]),
+    );
+    const link = links.find(({ name }) => name === underlay);
+    if (link === undefined) return 'none';
+    const { index, mtu, up } = link;
+    const before = this.#underlay;
+    this.#underlay = { index, mtu, up };
+    return before === undefined || (before.index === index && before.mtu === mtu && before.up === up)
+      ? 'none'
+      : 'underlay';
   }
 
   judge(event: RouteEvent): Meaning {

@@ -221,7 +221,9 @@ export class PodNetwork {
     this.#actual.clear();
     for (const entry of observe(this.#options.kernel, new Set(devices)))
       this.#actual.set(entryKey(entry), entry);
-    this.#filter.learnDevices(this.#options.kernel.links(), devices, this.#local?.underlay.device);
+    const links = this.#options.kernel.links();
+    const meaning = this.#filter.learnDevices(links, devices, this.#local?.underlay.device);
+    if (meaning === 'underlay') this.#options.onUnderlayChange();
   }
 
   /** Applies what it can; returns the first failure. Adds before it deletes. */
