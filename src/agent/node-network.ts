@@ -191,7 +191,9 @@ export class NodeNetwork {
       podCidr,
       network: config.network.networks.get(family) ?? podCidr,
     }));
-    const masquerade = config.ipMasq ? renderMasquerade(ranges) : renderNoMasquerade();
+    const masquerade = config.ipMasq
+      ? renderMasquerade(ranges, config.proxy.nftables.masqueradeBit)
+      : renderNoMasquerade();
     const ruleset = masquerade + renderTunnelRules(config.network.backend);
     if (ruleset === this.#rules) return;
     await nft.load(ruleset);

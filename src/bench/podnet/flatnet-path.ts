@@ -20,6 +20,7 @@ import type { MeasuredPath } from './measured-path.ts';
 import { NodePair, type BenchNode } from './node-pair.ts';
 
 const NETWORK = Cidr.parse('10.244.0.0/16');
+const MASQUERADE_BIT = 14;
 const SERVICES = Cidr.parse('10.96.0.0/16');
 
 /** The way that Flatnet builds: the agent's own code and rules on both nodes, the service proxy's too. */
@@ -98,14 +99,16 @@ async function loadRules(
 ): Promise<void> {
   const podCidr = local.families.get(4)?.podCidr ?? NETWORK;
   const nft = NftSocket.open({ netns: netns.fd });
-  await nft.load(renderMasquerade([{ podCidr, network: NETWORK }]) + renderTunnelRules(settings));
+  await nft.load(
+    renderMasquerade([{ podCidr, network: NETWORK }], MASQUERADE_BIT) + renderTunnelRules(settings),
+  );
   const conntrack = ConntrackSocket.open(netns.fd);
   const proxy = new NftablesBackend(nft, conntrack, {
     nodeIps: [ip],
     clusterCidrs: [NETWORK],
     serviceCidrs: [SERVICES],
     masqueradeAll: false,
-    masqueradeBit: 14,
+    masqueradeBit: MASQUERADE_BIT,
   });
   await proxy.prepare();
   proxy.rebuild([]);

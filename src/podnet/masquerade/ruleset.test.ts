@@ -3,9 +3,8 @@ import { Cidr } from '../../net/cidr.ts';
 import { renderMasquerade } from './ruleset.ts';
 
 test("the ruleset makes flannel's decisions in flannel's order", () => {
-  const text = renderMasquerade([
-    { podCidr: Cidr.parse('10.244.1.0/24'), network: Cidr.parse('10.244.0.0/16') },
-  ]);
+  const range = { podCidr: Cidr.parse('10.244.1.0/24'), network: Cidr.parse('10.244.0.0/16') };
+  const text = renderMasquerade([range], 14);
   const decisions = text
     .split('\n')
     .filter((line) => /return|masquerade fully/.test(line))
@@ -21,6 +20,8 @@ test("the ruleset makes flannel's decisions in flannel's order", () => {
 });
 
 test('IPv6 has its own multicast range', () => {
-  const text = renderMasquerade([{ podCidr: Cidr.parse('fd00:1::/64'), network: Cidr.parse('fd00::/48') }]);
+  const range = { podCidr: Cidr.parse('fd00:1::/64'), network: Cidr.parse('fd00::/48') };
+  const text = renderMasquerade([range], 31);
+  expect(text).toContain('meta mark & 0x80000000 == 0x80000000 return');
   expect(text).toContain('ip6 saddr fd00::/48 ip6 daddr != ff00::/8 masquerade fully-random');
 });

@@ -9,15 +9,14 @@ export interface MasqueradeRange {
 
 export const MASQUERADE_TABLE = 'flatnet-masquerade';
 
-/** Bit that the service proxy (kube-proxy's too) has set on what it masquerades itself. */
-const PROXY_MARK = '0x4000';
-
 /**
  * The ruleset for pods that talk to the world outside of the cluster; the same decisions as flannel's chain
  * FLANNEL-POSTRTG. As one transaction it takes the place of the table that may be there. All parts are typed
- * addresses: nothing that a user writes reaches the text.
+ * addresses: nothing that a user writes reaches the text. `proxyBit` is the bit of the packet mark that the service
+ * proxy (kube-proxy's too) has set on what it masquerades itself.
  */
-export function renderMasquerade(ranges: readonly MasqueradeRange[]): string {
+export function renderMasquerade(ranges: readonly MasqueradeRange[], proxyBit: number): string {
+  const mark = `0x${(2 ** proxyBit).toString(16)}`;
   return [
     // Adding first makes the deletion valid also where there is no table yet.
     `add table inet ${MASQUERADE_TABLE}`,
@@ -26,7 +25,7 @@ export function renderMasquerade(ranges: readonly MasqueradeRange[]): string {
     '  comment "pod traffic that leaves the cluster; made by flatnet agent"',
     '  chain postrouting {',
     '    type nat hook postrouting priority srcnat; policy accept;',
-    `    meta mark & ${PROXY_MARK} == ${PROXY_MARK} return comment "the service proxy does these"`,
+    `    meta mark & ${mark} == ${mark} return comment "the service proxy does these"`,
     ...ranges.flatMap((range) => rules(range).map((rule) => `    ${rule}`)),
     '  }',
     '}',
