@@ -1,6 +1,8 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
-import * as libc from '../../kernel/libc/libc.ts';
+import { listenTcp } from '../../kernel/netns/listen.ts';
+import { Ip } from '../../net/ip.ts';
 
+const LOOPBACK = Ip.parse('127.0.0.1');
 /** The usual port of an API server; further labs take the next free ones. */
 const FIRST_PORT = 6443;
 const PORTS_TRIED = 200;
@@ -35,24 +37,10 @@ export function listenOnLoopback(port: number): LoopbackSocket {
 
 /** Undefined where another socket has the port. */
 function tryListen(port: number): number | undefined {
-  const fd = libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_NONBLOCK, 0);
   try {
-    libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1);
-    libc.bind(fd, loopbackAddress(port), `listen on 127.0.0.1 port ${port}`);
-    libc.listen(fd, 511);
-    return fd;
+    return listenTcp(LOOPBACK, port);
   } catch (error) {
-    libc.close(fd);
     if (error instanceof FlatnetError && error.code === 'EADDRINUSE') return undefined;
     throw error;
   }
-}
-
-/** struct sockaddr_in, ip(7): family in host order, port and address in network order. */
-function loopbackAddress(port: number): Buffer {
-  const address = Buffer.alloc(16);
-  address.writeUInt16LE(libc.AF_INET, 0);
-  address.writeUInt16BE(port, 2);
-  address.set([127, 0, 0, 1], 4);
-  return address;
 }
