@@ -90,13 +90,20 @@ export class ServiceModel {
       service.ports.map((port) => ({
         id: `${key}:${port.port}/${port.protocol}/${family}`,
         service: key,
+        portName: port.name,
         family,
         protocol: port.protocol,
         address,
         port: port.port,
         nodePort: port.nodePort,
+        externalIps: [],
+        loadBalancerIps: [],
+        sourceRanges: undefined,
+        internalLocal: false,
+        externalLocal: false,
+        healthCheckNodePort: 0,
         affinitySeconds: service.affinitySeconds,
-        endpoints: selectEndpoints(slices, family, port),
+        ...selectEndpoints(slices, family, port),
       })),
     );
   }
@@ -107,7 +114,7 @@ function selectEndpoints(
   slices: readonly SliceSpec[],
   family: IpFamily,
   wanted: ServicePortSpec,
-): ServiceEndpoint[] {
+): Pick<ServicePort, 'endpoints' | 'localEndpoints' | 'hasEndpoints'> {
   const candidates: Candidate[] = [];
   for (const slice of slices) {
     if (slice.family !== family) continue;
@@ -119,7 +126,12 @@ function selectEndpoints(
   const all = withoutRepetitions(candidates);
   let chosen = all.filter(({ state }) => (state & READY) !== 0);
   if (chosen.length === 0) chosen = all.filter(({ state }) => (state & SERVING_TERMINATING) !== 0);
-  return chosen.map(({ address, port, state }) => ({ address, port, local: (state & LOCAL) !== 0 }));
+  const endpoints = chosen.map(({ address, port, state }): ServiceEndpoint => ({
+    address,
+    port,
+    local: (state & LOCAL) !== 0,
+  }));
+  return { endpoints, localEndpoints: [], hasEndpoints: all.length > 0 };
 }
 
 interface Candidate {

@@ -1,3 +1,4 @@
+import { servicePort } from '../../../../test/conformance/proxy/service-ports.ts';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
@@ -30,18 +31,12 @@ async function start(nft: FakeNft, conntrack = new FakeConntrack()): Promise<Nft
 }
 
 function port(overrides: Partial<ServicePort> = {}): ServicePort {
-  return {
-    id: 'shop/web:80/TCP/4',
+  return servicePort({
     service: 'shop/web',
-    family: 4,
-    protocol: 'TCP',
     address: '10.96.0.80',
-    port: 80,
-    nodePort: 0,
-    affinitySeconds: 0,
     endpoints: [endpoint(1), endpoint(2), endpoint(3)],
     ...overrides,
-  };
+  });
 }
 
 const endpoint = (last: number, local = false): ServiceEndpoint => ({
@@ -67,14 +62,9 @@ const portArb: fc.Arbitrary<ServicePort> = fc
     affinitySeconds: fc.constantFrom(0, 100),
     endpoints: fc.uniqueArray(endpointArb, { selector: ({ address }) => address, maxLength: 5 }),
   })
-  .map(({ name, number, ip, ...rest }) => ({
-    ...rest,
-    id: `shop/${name}:${number}/${rest.protocol}/4`,
-    service: `shop/${name}`,
-    family: 4,
-    address: `10.96.0.${ip}`,
-    port: number,
-  }));
+  .map(({ name, number, ip, ...rest }) =>
+    servicePort({ ...rest, service: `shop/${name}`, address: `10.96.0.${ip}`, port: number }),
+  );
 
 const stepArb = fc.oneof(
   { weight: 4, arbitrary: portArb.map((wanted) => ({ id: wanted.id, port: wanted })) },
