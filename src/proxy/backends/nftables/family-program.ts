@@ -2,7 +2,7 @@ import type { NftChange, NftElement, NftKernel, NftSet } from '../../../kernel/n
 import { addressField, indexField } from '../../../kernel/nft/field.ts';
 import type { Ip, IpFamily } from '../../../net/ip.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
-import { Claims } from './claims.ts';
+import { Claims } from '../../claims.ts';
 import { CompleteDelta, ElementDelta, type ElementSink } from './delta.ts';
 import { buildFixedChains, FIXED_CHAINS } from './fixed-chain.ts';
 import { LookupRules } from './lookup-rule.ts';

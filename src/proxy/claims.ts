@@ -1,4 +1,4 @@
-import type { ServicePort } from '../../services/service-port.ts';
+import type { ServicePort } from './services/service-port.ts';
 
 /**
  * Who has which key of a map: two Services with the same address and port (one being deleted while the other is
