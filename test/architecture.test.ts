@@ -7,7 +7,7 @@ const SRC = join(import.meta.dirname, '..', 'src');
 /** Rooms from the ground up; a room may import from rooms of lower rank and, within a rank, only from itself. */
 const RANKS: readonly (readonly string[])[] = [
   ['errors', 'log', 'timing'],
-  ['net'],
+  ['net', 'command-line'],
   ['kernel', 'cluster'],
   ['reconcile'],
   ['podnet', 'cni', 'proxy', 'policy', 'ingress', 'dns'],

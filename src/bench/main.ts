@@ -1,36 +1,21 @@
 import { Command } from 'commander';
-import { describeError } from '../errors/flatnet-error.ts';
+import { runProgram, type LazyCommand } from '../command-line/run-program.ts';
 
-/** Measured comparisons; each prints a table, or with --json one JSON object. Loaded only when called. */
-const BENCHMARKS: Record<string, { summary: string; load: () => Promise<{ command: () => Command }> }> = {
+/** Measured comparisons; each prints a table, or with --json one JSON object for each result. */
+const BENCHMARKS: Record<string, LazyCommand> = {
   podnet: {
     summary: 'pod network: throughput between pods of two nodes, beside the same path built by hand',
     load: async () => import('./podnet/podnet-command.ts'),
   },
   proxy: {
-    summary: 'service proxy: first sync, time of a change, CPU and memory',
+    summary: 'service proxy, in every mode: first sync, time of a change, CPU, memory, connection set-up',
     load: async () => import('./proxy/proxy-command.ts'),
+  },
+  'proxy-process': {
+    summary: 'what `bench proxy` starts and measures',
+    load: async () => import('./proxy/proxy-process.ts'),
+    hidden: true,
   },
 };
 
-/** What benchmarks start as processes of their own. */
-const PROCESSES: Record<string, () => Promise<{ command: () => Command }>> = {
-  'proxy-process': async () => import('./proxy/proxy-process.ts'),
-};
-
-async function main(): Promise<void> {
-  const program = new Command('bench').description('Measures Flatnet on this machine.');
-  const wanted = process.argv[2] ?? '';
-  const hidden = PROCESSES[wanted];
-  if (hidden !== undefined) program.addCommand((await hidden()).command(), { hidden: true });
-  for (const [name, { summary, load }] of Object.entries(BENCHMARKS)) {
-    if (name === wanted) program.addCommand((await load()).command());
-    else program.command(name).summary(summary).description(summary);
-  }
-  await program.parseAsync();
-}
-
-main().catch((error: unknown) => {
-  process.stderr.write(`error: ${describeError(error)}\n`);
-  process.exitCode = 1;
-});
+void runProgram(new Command('bench').description('Measures Flatnet on this machine.'), BENCHMARKS);
