@@ -1,6 +1,6 @@
 import { Ip, type IpFamily } from '../../net/ip.ts';
 import { Attributes, MessageBuilder } from '../netlink/message.ts';
-import type { Flow, FlowFilter, FlowTuple } from './objects.ts';
+import type { Flow, FlowFilter, FlowTuple, ReplyLookup } from './objects.ts';
 
 // <linux/netfilter/nfnetlink_conntrack.h>
 const NFNL_SUBSYS_CTNETLINK = 1;
@@ -52,20 +52,33 @@ export function encodeFilter(filter: FlowFilter): Buffer {
 /** Request body that names one entry. */
 export function encodeFlow(flow: Flow): Buffer {
   const builder = header(flow.family);
-  const addresses = CTA_IP_ADDRESSES[flow.family];
-  builder.nest(CTA_TUPLE_ORIG, (tuple) => {
-    tuple.nest(CTA_TUPLE_IP, (ip) => {
-      ip.attrBytes(addresses.source, Ip.parse(flow.original.source).toBytes());
-      ip.attrBytes(addresses.destination, Ip.parse(flow.original.destination).toBytes());
-    });
-    tuple.nest(CTA_TUPLE_PROTO, (proto) => {
-      proto.attrU8(CTA_PROTO_NUM, flow.protocol);
-      proto.attrU16be(CTA_PROTO_SRC_PORT, flow.original.sourcePort);
-      proto.attrU16be(CTA_PROTO_DST_PORT, flow.original.destinationPort);
-    });
-  });
+  builder.nest(CTA_TUPLE_ORIG, (tuple) => encodeTuple(tuple, flow, flow.original));
   if (flow.id !== undefined) builder.attrU32be(CTA_ID, flow.id);
   return builder.finish();
+}
+
+/** Request body that asks for the entry whose answers look like `reply`. */
+export function encodeReply(lookup: ReplyLookup): Buffer {
+  const builder = header(lookup.family);
+  builder.nest(CTA_TUPLE_REPLY, (tuple) => encodeTuple(tuple, lookup, lookup.reply));
+  return builder.finish();
+}
+
+function encodeTuple(
+  builder: MessageBuilder,
+  { family, protocol }: Pick<Flow, 'family' | 'protocol'>,
+  tuple: FlowTuple,
+): void {
+  const addresses = CTA_IP_ADDRESSES[family];
+  builder.nest(CTA_TUPLE_IP, (ip) => {
+    ip.attrBytes(addresses.source, Ip.parse(tuple.source).toBytes());
+    ip.attrBytes(addresses.destination, Ip.parse(tuple.destination).toBytes());
+  });
+  builder.nest(CTA_TUPLE_PROTO, (proto) => {
+    proto.attrU8(CTA_PROTO_NUM, protocol);
+    proto.attrU16be(CTA_PROTO_SRC_PORT, tuple.sourcePort);
+    proto.attrU16be(CTA_PROTO_DST_PORT, tuple.destinationPort);
+  });
 }
 
 /** Undefined for protocols without ports. */

@@ -40,6 +40,11 @@ test.each([
       original: { source: client, sourcePort: 4000, destination: service, destinationPort: 53 },
       reply: { source: endpoint, sourcePort: 5353, destination: client, destinationPort: 4000 },
     });
+    const reply = { source: endpoint, sourcePort: 5353, destination: client, destinationPort: 4000 };
+    expect(conntrack.findByReply({ family, protocol: UDP, reply })?.original.destination).toBe(service);
+    expect(conntrack.findByReply({ family, protocol: UDP, reply: { ...reply, sourcePort: 1 } })).toBe(
+      undefined,
+    );
     expect(conntrack.list({ ...filter, destinationPort: 54 })).toEqual([]);
     expect(conntrack.list({ family, protocol: UDP })).toHaveLength(2);
     expect(flow !== undefined && conntrack.delete(flow)).toBe(true);

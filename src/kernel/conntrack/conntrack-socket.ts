@@ -1,7 +1,20 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../netlink/socket.ts';
-import { decodeFlow, encodeFilter, encodeFlow, IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET } from './codec.ts';
-import { matchesFilter, type ConntrackKernel, type Flow, type FlowFilter } from './objects.ts';
+import {
+  decodeFlow,
+  encodeFilter,
+  encodeFlow,
+  encodeReply,
+  IPCTNL_MSG_CT_DELETE,
+  IPCTNL_MSG_CT_GET,
+} from './codec.ts';
+import {
+  matchesFilter,
+  type ConntrackKernel,
+  type Flow,
+  type FlowFilter,
+  type ReplyLookup,
+} from './objects.ts';
 
 /** The connection tracking table over ctnetlink. */
 export class ConntrackSocket implements ConntrackKernel {
@@ -24,6 +37,18 @@ export class ConntrackSocket implements ConntrackKernel {
       if (flow !== undefined && matchesFilter(flow, filter)) flows.push(flow);
     }
     return flows;
+  }
+
+  findByReply(lookup: ReplyLookup): Flow | undefined {
+    const { destination, destinationPort } = lookup.reply;
+    const doing = `look up the tracked connection of ${destination} port ${destinationPort}`;
+    try {
+      const [answer] = this.#socket.request({ type: IPCTNL_MSG_CT_GET, body: encodeReply(lookup) }, doing);
+      return answer === undefined ? undefined : decodeFlow(answer.body);
+    } catch (error) {
+      if (error instanceof FlatnetError && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
   }
 
   delete(flow: Flow): boolean {

@@ -1,4 +1,10 @@
-import { matchesFilter, type ConntrackKernel, type Flow, type FlowFilter } from './objects.ts';
+import {
+  matchesFilter,
+  type ConntrackKernel,
+  type Flow,
+  type FlowFilter,
+  type ReplyLookup,
+} from './objects.ts';
 
 /** A connection tracking table in memory, for tests. */
 export class FakeConntrack implements ConntrackKernel {
@@ -6,6 +12,18 @@ export class FakeConntrack implements ConntrackKernel {
 
   list(filter: FlowFilter): Flow[] {
     return this.flows.filter((flow) => matchesFilter(flow, filter));
+  }
+
+  findByReply({ family, protocol, reply }: ReplyLookup): Flow | undefined {
+    return this.flows.find(
+      (flow) =>
+        flow.family === family &&
+        flow.protocol === protocol &&
+        flow.reply.source === reply.source &&
+        flow.reply.sourcePort === reply.sourcePort &&
+        flow.reply.destination === reply.destination &&
+        flow.reply.destinationPort === reply.destinationPort,
+    );
   }
 
   delete(flow: Flow): boolean {

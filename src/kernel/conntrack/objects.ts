@@ -29,9 +29,14 @@ export interface FlowFilter {
   readonly destinationPort?: number;
 }
 
+/** What answers to a connection look like; there is at most one such connection. */
+export type ReplyLookup = Pick<Flow, 'family' | 'protocol' | 'reply'>;
+
 /** The connection tracking table of one network namespace; a real one (ConntrackSocket) and a fake. */
 export interface ConntrackKernel {
   list(filter: FlowFilter): Flow[];
+  /** Costs the same however many there are. */
+  findByReply(lookup: ReplyLookup): Flow | undefined;
   /** True when it was there. */
   delete(flow: Flow): boolean;
   close(): void;

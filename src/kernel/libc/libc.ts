@@ -47,6 +47,7 @@ const SIGNATURES = {
   send: 'long send(int fd, const void *data, size_t length, int flags)',
   recv: 'long recv(int fd, void *data, size_t length, int flags)',
   setsockopt: 'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
+  getsockopt: 'int getsockopt(int fd, int level, int option, void *value, void *length)',
   getsockname: 'int getsockname(int fd, void *address, void *length)',
   socketpair: 'int socketpair(int domain, int type, int protocol, void *pair)',
   pipe2: 'int pipe2(void *pair, int flags)',
@@ -149,6 +150,14 @@ export function recv(fd: number, into: Uint8Array, flags = 0, doing = 'recv'): n
 export function setsockopt(fd: number, level: number, option: number, value: number | Uint8Array): void {
   const bytes = typeof value === 'number' ? Buffer.from(Int32Array.of(value).buffer) : value;
   call('setsockopt', `setsockopt(${level}, ${option})`, fd, level, option, bytes, bytes.length);
+}
+
+/** The bytes of an option, at most `size`. */
+export function getsockopt(fd: number, level: number, option: number, size: number): Buffer {
+  const value = Buffer.alloc(size);
+  const length = Buffer.from(Int32Array.of(size).buffer);
+  call('getsockopt', `getsockopt(${level}, ${option})`, fd, level, option, value, length);
+  return value.subarray(0, length.readInt32LE());
 }
 
 /** The address that the socket is bound to, as a raw sockaddr. */
