@@ -1,7 +1,8 @@
 import type { IpFamily } from '../../net/ip.ts';
-import type { ServiceEndpoint, ServicePort, ServicePortChange } from './service-port.ts';
-import type { ServicePortSpec, ServiceSpec } from './service-spec.ts';
-import { LOCAL, READY, SERVING_TERMINATING, type SliceSpec } from './slice-spec.ts';
+import { selectEndpoints, type Candidate } from './endpoint-selection.ts';
+import type { ServicePort, ServicePortChange } from './service-port.ts';
+import type { ServiceAddress, ServicePortSpec, ServiceSpec } from './service-spec.ts';
+import type { SliceSpec } from './slice-spec.ts';
 
 /**
  * Services and their slices joined to service ports. Takes objects in any order and tells on `drain` the ports of
@@ -86,35 +87,67 @@ export class ServiceModel {
     const service = this.#services.get(key);
     if (service === undefined) return [];
     const slices = [...(this.#slices.get(key)?.values() ?? [])];
-    return service.addresses.flatMap(({ family, address }) =>
-      service.ports.map((port) => ({
-        id: `${key}:${port.port}/${port.protocol}/${family}`,
-        service: key,
-        portName: port.name,
-        family,
-        protocol: port.protocol,
-        address,
-        port: port.port,
-        nodePort: port.nodePort,
-        externalIps: [],
-        loadBalancerIps: [],
-        sourceRanges: undefined,
-        internalLocal: false,
-        externalLocal: false,
-        healthCheckNodePort: 0,
-        affinitySeconds: service.affinitySeconds,
-        ...selectEndpoints(slices, family, port),
-      })),
+    return service.addresses.flatMap((address) =>
+      service.ports.map((port) => toServicePort(service, address, port, slices)),
+    );
+  }
+
+  /**
+   * `address:port` (`[address]:port`) of every endpoint that serves, whatever policies and topology say of it: flows
+   * that lead there are no stale ones.
+   */
+  servingEndpoints(port: ServicePort): Set<string> {
+    const slices = [...(this.#slices.get(port.service)?.values() ?? [])];
+    const { portName: name, protocol } = port;
+    return new Set(
+      findCandidates(slices, port.family, { name, protocol }).map((one) => endpointText(one, port.family)),
     );
   }
 }
 
-/** Ready endpoints of all slices; if there are none, those that terminate but still serve. */
-function selectEndpoints(
+export function endpointText(endpoint: { address: string; port: number }, family: IpFamily): string {
+  return family === 6 ? `[${endpoint.address}]:${endpoint.port}` : `${endpoint.address}:${endpoint.port}`;
+}
+
+function toServicePort(
+  service: ServiceSpec,
+  { family, address, externalIps, loadBalancerIps, sourceRanges }: ServiceAddress,
+  port: ServicePortSpec,
+  slices: readonly SliceSpec[],
+): ServicePort {
+  const reachedFromOutside = port.nodePort !== 0 || externalIps.length > 0 || loadBalancerIps.length > 0;
+  const { internalLocal, externalLocal } = service;
+  const needs = {
+    // Also under the external policy Local: pods and the node itself then reach all endpoints.
+    cluster: !internalLocal || reachedFromOutside,
+    local: internalLocal || (externalLocal && reachedFromOutside),
+  };
+  return {
+    id: `${service.key}:${port.port}/${port.protocol}/${family}`,
+    service: service.key,
+    portName: port.name,
+    family,
+    protocol: port.protocol,
+    address,
+    port: port.port,
+    nodePort: port.nodePort,
+    externalIps,
+    loadBalancerIps,
+    sourceRanges,
+    internalLocal,
+    externalLocal,
+    healthCheckNodePort: service.healthCheckNodePort,
+    affinitySeconds: service.affinitySeconds,
+    ...selectEndpoints(findCandidates(slices, family, port), needs),
+  };
+}
+
+/** All endpoints that may be connected to, of all slices. */
+function findCandidates(
   slices: readonly SliceSpec[],
   family: IpFamily,
-  wanted: ServicePortSpec,
-): Pick<ServicePort, 'endpoints' | 'localEndpoints' | 'hasEndpoints'> {
+  wanted: Pick<ServicePortSpec, 'name' | 'protocol'>,
+): readonly Candidate[] {
   const candidates: Candidate[] = [];
   for (const slice of slices) {
     if (slice.family !== family) continue;
@@ -123,21 +156,7 @@ function selectEndpoints(
       for (const { address, state } of slice.endpoints) candidates.push({ address, port, state });
     }
   }
-  const all = withoutRepetitions(candidates);
-  let chosen = all.filter(({ state }) => (state & READY) !== 0);
-  if (chosen.length === 0) chosen = all.filter(({ state }) => (state & SERVING_TERMINATING) !== 0);
-  const endpoints = chosen.map(({ address, port, state }): ServiceEndpoint => ({
-    address,
-    port,
-    local: (state & LOCAL) !== 0,
-  }));
-  return { endpoints, localEndpoints: [], hasEndpoints: all.length > 0 };
-}
-
-interface Candidate {
-  readonly address: string;
-  readonly port: number;
-  readonly state: number;
+  return withoutRepetitions(candidates);
 }
 
 /** A pod that moves from slice to slice is in both for a moment: once is enough, and ready if either says so. */

@@ -43,8 +43,8 @@ export interface ServicePort {
   /** For how many seconds a client stays with its endpoint; 0: not at all. */
   readonly affinitySeconds: number;
   /**
-   * Those that get connections under the policy Cluster; no two are the same. Empty for a port that both policies make
-   * local, as nothing asks for it.
+   * Those that get connections under the policy Cluster; no two are the same. Empty for a port that the policy makes
+   * local and that nothing but its ClusterIP leads to, as nothing asks for them.
    */
   readonly endpoints: readonly ServiceEndpoint[];
   /** Those that get connections under the policy Local. Empty for a port that no policy makes local. */

@@ -1,13 +1,14 @@
 import type { Service, ServicePort as ApiPort } from 'kubernetes-types/core/v1.js';
-import type { IpFamily } from '../../net/ip.ts';
-import { Ip } from '../../net/ip.ts';
+import { Ip, type IpFamily } from '../../net/ip.ts';
+import { isExternallyAccessible, readExternalAccess, type ExternalAccess } from './external-access.ts';
 import { isPort, ProblemList, type Problem } from './problem.ts';
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 
-interface ServiceAddress {
+/** What a Service has in one address family. Addresses are in canonical form. */
+export interface ServiceAddress extends ExternalAccess {
   readonly family: IpFamily;
-  /** In canonical form. */
+  /** ClusterIP. */
   readonly address: string;
 }
 
@@ -28,8 +29,21 @@ export interface ServiceSpec {
   readonly ports: readonly ServicePortSpec[];
   /** For how many seconds a client stays with its endpoint; 0: not at all. */
   readonly affinitySeconds: number;
+  readonly internalLocal: boolean;
+  readonly externalLocal: boolean;
+  /** 0: none. */
+  readonly healthCheckNodePort: number;
   readonly problems: readonly Problem[];
 }
+
+const NOTHING = {
+  addresses: [],
+  ports: [],
+  affinitySeconds: 0,
+  internalLocal: false,
+  externalLocal: false,
+  healthCheckNodePort: 0,
+} as const;
 
 /** Set on Services and slices that another proxy serves. */
 export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
@@ -46,15 +60,48 @@ export function projectService(service: Service): ServiceSpec {
   const clusterIps = spec.clusterIPs?.length ? spec.clusterIPs : [spec.clusterIP ?? ''];
   const headless = spec.clusterIP === 'None' || clusterIps[0] === 'None' || clusterIps[0] === '';
   const balanced = !foreign && spec.type !== 'ExternalName' && !headless;
-  if (!balanced) return { key, addresses: [], ports: [], affinitySeconds: 0, problems: problems.list() };
-  const addresses = readAddresses(clusterIps, problems);
-  const ports = readPorts(spec.ports ?? [], problems);
-  const affinitySeconds = readAffinity(service, problems);
-  return { key, addresses, ports, affinitySeconds, problems: problems.list() };
+  if (!balanced) return { key, ...NOTHING, problems: problems.list() };
+  const clusterAddresses = readAddresses(clusterIps, problems);
+  const external = readExternalAccess(service, clusterAddresses, problems);
+  const externalLocal =
+    readPolicy(spec.externalTrafficPolicy, 'spec.externalTrafficPolicy', problems) &&
+    isExternallyAccessible(service);
+  return {
+    key,
+    addresses: clusterAddresses.map(({ family, address }) => ({ family, address, ...external[family] })),
+    ports: readPorts(spec.ports ?? [], problems),
+    affinitySeconds: readAffinity(service, problems),
+    internalLocal: readPolicy(spec.internalTrafficPolicy, 'spec.internalTrafficPolicy', problems),
+    externalLocal,
+    healthCheckNodePort: readHealthCheckPort(service, externalLocal, problems),
+    problems: problems.list(),
+  };
 }
 
-function readAddresses(texts: readonly string[], problems: ProblemList): ServiceAddress[] {
-  const addresses: ServiceAddress[] = [];
+/** True for Local. */
+function readPolicy(text: string | undefined, field: string, problems: ProblemList): boolean {
+  if (text === 'Local') return true;
+  if (text !== undefined && text !== '' && text !== 'Cluster') {
+    problems.add(field, `"${text}" is not one of Cluster, Local; using Cluster`);
+  }
+  return false;
+}
+
+function readHealthCheckPort(service: Service, externalLocal: boolean, problems: ProblemList): number {
+  if (!externalLocal || service.spec?.type !== 'LoadBalancer') return 0;
+  const port = service.spec.healthCheckNodePort ?? 0;
+  if (isPort(port)) return port;
+  problems.add('spec.healthCheckNodePort', `${String(port)} is not a port number from 1 to 65535`);
+  return 0;
+}
+
+interface ClusterAddress {
+  readonly family: IpFamily;
+  readonly address: string;
+}
+
+function readAddresses(texts: readonly string[], problems: ProblemList): ClusterAddress[] {
+  const addresses: ClusterAddress[] = [];
   for (const [index, text] of texts.entries()) {
     const field = `spec.clusterIPs[${index}]`;
     const ip = Ip.tryParse(text);
@@ -81,12 +128,29 @@ function readPorts(ports: readonly ApiPort[], problems: ProblemList): ServicePor
       problems.add(`${field}.port`, `${String(port.port)} is not a port number from 1 to 65535`);
     } else if (found.some((other) => other.protocol === protocol && other.port === port.port)) {
       problems.add(`${field}.port`, `${protocol} port ${port.port} stands twice in the Service`);
-    } else if (nodePort !== 0 && !isPort(nodePort)) {
-      problems.add(`${field}.nodePort`, `${String(nodePort)} is not a port number from 1 to 65535`);
-      found.push({ name: port.name ?? '', protocol, port: port.port, nodePort: 0 });
-    } else found.push({ name: port.name ?? '', protocol, port: port.port, nodePort });
+    } else {
+      const name = port.name ?? '';
+      const free = isFreeNodePort(nodePort, protocol, found, `${field}.nodePort`, problems);
+      found.push({ name, protocol, port: port.port, nodePort: free ? nodePort : 0 });
+    }
   }
   return found;
+}
+
+function isFreeNodePort(
+  nodePort: number,
+  protocol: Protocol,
+  others: readonly ServicePortSpec[],
+  field: string,
+  problems: ProblemList,
+): boolean {
+  if (nodePort === 0) return true;
+  if (!isPort(nodePort)) {
+    problems.add(field, `${String(nodePort)} is not a port number from 1 to 65535`);
+  } else if (others.some((other) => other.protocol === protocol && other.nodePort === nodePort)) {
+    problems.add(field, `${protocol} node port ${nodePort} stands twice in the Service`);
+  } else return true;
+  return false;
 }
 
 export function readProtocol(text: string | undefined): Protocol | undefined {

@@ -2,6 +2,7 @@ import { isIPv4 } from 'node:net';
 import type { Endpoint, EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import { Ip, type IpFamily } from '../../net/ip.ts';
 import { isPort, ProblemList, type Problem } from './problem.ts';
+import { specialKind } from './special-address.ts';
 import { PROXY_NAME_LABEL, readProtocol, type Protocol } from './service-spec.ts';
 
 /** Bits of `SliceEndpoint.state`. An endpoint with neither of the first two gets no connections. */
@@ -10,6 +11,12 @@ export const READY = 1;
 export const SERVING_TERMINATING = 2;
 /** On this node. */
 export const LOCAL = 4;
+/** Has hints for zones, and this node's zone is among them. */
+export const ZONE_HINTS = 8;
+export const FOR_THIS_ZONE = 16;
+/** Has hints for nodes, and this node is among them. */
+export const NODE_HINTS = 32;
+export const FOR_THIS_NODE = 64;
 
 interface SliceEndpoint {
   /** In canonical form. */
@@ -40,7 +47,16 @@ export const LAST_CHANGE_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigg
 
 const ADDRESS_TYPES: ReadonlySet<string> = new Set(['IPv4', 'IPv6', 'FQDN']);
 
-export function projectSlice(slice: EndpointSlice, nodeName: string): SliceSpec {
+/** Where this proxy stands: what topology hints and locality are measured by. */
+export interface NodeTopology {
+  readonly nodeName: string;
+  /** Label topology.kubernetes.io/zone of the node; empty: it has none. */
+  readonly zone: string;
+}
+
+/** `node`: this node, or its name where zones do not matter. */
+export function projectSlice(slice: EndpointSlice, node: NodeTopology | string): SliceSpec {
+  const topology = typeof node === 'string' ? { nodeName: node, zone: '' } : node;
   const { namespace = '', name = '', labels = {} } = slice.metadata ?? {};
   const problems = new ProblemList(`EndpointSlice ${namespace}/${name}`);
   const serviceName = labels[SERVICE_NAME_LABEL] ?? '';
@@ -54,7 +70,7 @@ export function projectSlice(slice: EndpointSlice, nodeName: string): SliceSpec 
     service: ignored ? '' : `${namespace}/${serviceName}`,
     family,
     ports: ignored ? [] : readPorts(slice, problems),
-    endpoints: ignored ? [] : readEndpoints(slice.endpoints ?? [], family, nodeName, problems),
+    endpoints: ignored ? [] : readEndpoints(slice.endpoints ?? [], family, topology, problems),
     changedAtMs: readTime(slice.metadata?.annotations?.[LAST_CHANGE_ANNOTATION]),
     problems: problems.list(),
   };
@@ -77,30 +93,56 @@ function readPorts(slice: EndpointSlice, problems: ProblemList): SlicePort[] {
 function readEndpoints(
   endpoints: readonly Endpoint[],
   family: IpFamily,
-  nodeName: string,
+  topology: NodeTopology,
   problems: ProblemList,
 ): SliceEndpoint[] {
   const found: SliceEndpoint[] = [];
   for (const [index, endpoint] of endpoints.entries()) {
-    const state = readState(endpoint, nodeName);
+    const state = readState(endpoint, topology);
     if ((state & (READY | SERVING_TERMINATING)) === 0) continue;
     // All addresses of one endpoint are the same pod; the API asks consumers to take the first.
     const text = endpoint.addresses?.[0] ?? '';
     const address = canonical(text, family);
-    if (address !== undefined) found.push({ address, state });
-    else problems.add(`endpoints[${index}].addresses[0]`, `"${text}" is not an IPv${family} address`);
+    const field = `endpoints[${index}].addresses[0]`;
+    const special = address === undefined ? undefined : specialKind(address);
+    if (address === undefined) problems.add(field, `"${text}" is not an IPv${family} address`);
+    else if (special !== undefined) problems.add(field, `"${text}" is ${special}`);
+    else found.push({ address, state });
   }
   return found;
 }
 
 /** Absent conditions mean: ready, serving, not terminating. */
-function readState({ conditions, nodeName }: Endpoint, thisNode: string): number {
+function readState(endpoint: Endpoint, topology: NodeTopology): number {
+  const { conditions, nodeName } = endpoint;
   const ready = conditions?.ready ?? true;
   const serving = conditions?.serving ?? ready;
   const terminating = conditions?.terminating ?? false;
-  const local = nodeName !== undefined && nodeName === thisNode ? LOCAL : 0;
-  if (ready) return READY | local;
+  const local = nodeName !== undefined && nodeName === topology.nodeName ? LOCAL : 0;
+  if (ready) return READY | local | readHints(endpoint, topology);
   return (serving && terminating ? SERVING_TERMINATING : 0) | local;
+}
+
+interface Hints {
+  readonly forZones?: readonly { readonly name: string }[] | null;
+  readonly forNodes?: readonly { readonly name: string }[] | null;
+}
+
+/** What matters of the hints to this node, so that a hundred thousand endpoints need not keep them. */
+function readHints(endpoint: Endpoint, { nodeName, zone }: NodeTopology): number {
+  const hints: Hints | null | undefined = endpoint.hints;
+  if (hints === undefined || hints === null) return 0;
+  const { forZones, forNodes } = hints;
+  let bits = 0;
+  if (forZones && forZones.length > 0) {
+    bits |= ZONE_HINTS;
+    if (forZones.some(({ name }) => name === zone)) bits |= FOR_THIS_ZONE;
+  }
+  if (forNodes && forNodes.length > 0) {
+    bits |= NODE_HINTS;
+    if (forNodes.some(({ name }) => name === nodeName)) bits |= FOR_THIS_NODE;
+  }
+  return bits;
 }
 
 function canonical(text: string, family: IpFamily): string | undefined {
