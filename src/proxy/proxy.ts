@@ -15,9 +15,10 @@ import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
 import type { Ip } from '../net/ip.ts';
 import { Backoff, sleep } from '../timing/backoff.ts';
-import { NftablesBackend, type SyncReport } from './backends/nftables/backend.ts';
-import { describeChanges } from './backends/nftables/describe.ts';
+import type { SyncReport } from './backend.ts';
+import { NftablesBackend } from './backends/nftables/backend.ts';
 import { ProxyMetrics } from './metrics.ts';
+import type { ProxySettings } from './settings.ts';
 import { ServiceModel } from './services/model.ts';
 import type { Problem } from './services/problem.ts';
 import { projectService, PROXY_NAME_LABEL, type ServiceSpec } from './services/service-spec.ts';
@@ -102,8 +103,17 @@ export class ServiceProxy {
     const kernel = this.#options.kernel ?? { nft: NftSocket.open(), conntrack: ConntrackSocket.open() };
     const { masqueradeAll = false, masqueradeBit = 14, serviceCidrs = [] } = this.#options;
     const { nodeIps, clusterCidrs } = this.#options;
-    const rules = { nodeIps, clusterCidrs, serviceCidrs, masqueradeAll, masqueradeBit };
-    const backend = new NftablesBackend(kernel.nft, kernel.conntrack, rules);
+    const settings: ProxySettings = {
+      families: ([4, 6] as const).filter((family) => nodeIps.some((ip) => ip.family === family)),
+      nodeIps,
+      nodePortAddresses: nodeIps,
+      localhostNodePorts: false,
+      localTraffic: clusterCidrs.length === 0 ? { kind: 'none' } : { kind: 'cidrs', cidrs: clusterCidrs },
+      serviceCidrs,
+      masqueradeAll,
+      masqueradeBit,
+    };
+    const backend = new NftablesBackend(kernel.nft, settings, kernel.conntrack);
     this.#failure = 'Services and EndpointSlices are not known yet';
     const unsubscribe = this.#subscribe();
     // Ended from here too: a kernel that refuses must not leave the informers running.
@@ -211,9 +221,13 @@ export class ServiceProxy {
     const backend = this.#backend;
     // Without: a full sync is under way, or nothing runs any more.
     if (backend === undefined || !this.#model.pending) return;
+    void this.#update(backend);
+  }
+
+  async #update(backend: NftablesBackend): Promise<void> {
     const started = performance.now();
     try {
-      this.#done(started, backend.update(this.#model.drain()), this.#metrics.partialSyncDuration);
+      this.#done(started, await backend.update(this.#model.drain()), this.#metrics.partialSyncDuration);
     } catch (error) {
       this.#failed(error);
     }
@@ -228,7 +242,7 @@ export class ServiceProxy {
       const started = performance.now();
       try {
         if (attempt > 1 || this.#lastSyncMs !== undefined) await backend.prepare();
-        this.#done(started, backend.rebuild(this.#model.drainAll()), this.#metrics.fullSyncDuration);
+        this.#done(started, await backend.rebuild(this.#model.drainAll()), this.#metrics.fullSyncDuration);
         return;
       } catch (error) {
         this.#failed(error);
@@ -244,7 +258,7 @@ export class ServiceProxy {
         await sleep(AUDIT_INTERVAL_MS, AbortSignal.any([signal, this.#wake.signal]));
       this.#wake = new AbortController();
       if (signal.aborted) return;
-      if (this.#failure === undefined && !backend.foreignChange) continue;
+      if (this.#failure === undefined && !(await backend.foreignChange())) continue;
       this.#backend = undefined;
       await this.#rebuild(backend, signal);
       this.#backend = backend;
@@ -265,22 +279,14 @@ export class ServiceProxy {
     this.#pending = { services: 0, slices: 0 };
     this.#showPending();
     metrics.lastSync.set(now / 1000);
-    metrics.deletedFlows.inc(report.deletedFlows);
     this.#lastSyncMs = now;
     this.#failure = undefined;
     for (const { id, owner, what } of report.conflicts) {
       this.#options.logger.warn({ service: id, owner }, `${id}: ${what} belongs to ${owner} already`);
     }
     const { logger } = this.#options;
-    if (report.flowsError !== undefined) {
-      const error = describeError(report.flowsError);
-      logger.warn({ error }, `UDP connections to endpoints that are gone may stay: ${error}`);
-    }
     if (!logger.isLevelEnabled('debug')) return;
-    logger.debug(
-      { seconds, changes: describeChanges(report.changes).slice(0, LOGGED_CHANGES) },
-      'programmed',
-    );
+    logger.debug({ seconds, changes: report.describe().slice(0, LOGGED_CHANGES) }, 'programmed');
   }
 
   #showPending(): void {

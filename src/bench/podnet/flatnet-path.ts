@@ -1,6 +1,5 @@
 import { enableForwarding, ensureBridge } from '../../cni/bridge.ts';
 import { addPodInterface } from '../../cni/pod-interface.ts';
-import { ConntrackSocket } from '../../kernel/conntrack/conntrack-socket.ts';
 import { LinuxRouteKernel } from '../../kernel/netlink/apply.ts';
 import { netnsPath } from '../../kernel/netns/netns.ts';
 import { NftSocket } from '../../kernel/nft/nft-socket.ts';
@@ -102,17 +101,18 @@ async function loadRules(
   await nft.load(
     renderMasquerade([{ podCidr, network: NETWORK }], MASQUERADE_BIT) + renderTunnelRules(settings),
   );
-  const conntrack = ConntrackSocket.open(netns.fd);
-  const proxy = new NftablesBackend(nft, conntrack, {
+  const proxy = new NftablesBackend(nft, {
+    families: [4],
     nodeIps: [ip],
-    clusterCidrs: [NETWORK],
+    nodePortAddresses: [ip],
+    localhostNodePorts: false,
+    localTraffic: { kind: 'cidrs', cidrs: [NETWORK] },
     serviceCidrs: [SERVICES],
     masqueradeAll: false,
     masqueradeBit: MASQUERADE_BIT,
   });
   await proxy.prepare();
-  proxy.rebuild([]);
-  conntrack.close();
+  await proxy.rebuild([]);
   nft.close();
 }
 

@@ -4,6 +4,7 @@ import { run } from '../../../src/kernel/exec/run.ts';
 import { NftSocket } from '../../../src/kernel/nft/nft-socket.ts';
 import { Cidr } from '../../../src/net/cidr.ts';
 import { Ip } from '../../../src/net/ip.ts';
+import type { ProxySettings } from '../../../src/proxy/settings.ts';
 import { NftablesBackend } from '../../../src/proxy/backends/nftables/backend.ts';
 import { PODS, TestCluster, type TestService } from './cluster.ts';
 import { ProxyNetwork, type Host } from './network.ts';
@@ -15,9 +16,14 @@ let conntrack: ConntrackSocket;
 let backend: NftablesBackend;
 let cluster: TestCluster;
 
-const OPTIONS = {
-  nodeIps: [Ip.parse('10.250.0.1'), Ip.parse('fd00:250::1')],
-  clusterCidrs: [Cidr.parse('10.244.0.0/16'), Cidr.parse('fd00:10:244::/56')],
+const NODE_IPS = [Ip.parse('10.250.0.1'), Ip.parse('fd00:250::1')];
+
+const OPTIONS: ProxySettings = {
+  families: [4, 6],
+  nodeIps: NODE_IPS,
+  nodePortAddresses: NODE_IPS,
+  localhostNodePorts: false,
+  localTraffic: { kind: 'cidrs', cidrs: [Cidr.parse('10.244.0.0/16'), Cidr.parse('fd00:10:244::/56')] },
   serviceCidrs: [Cidr.parse('10.96.0.0/16'), Cidr.parse('fd00:10:96::/112')],
   masqueradeAll: false,
   masqueradeBit: 14,
@@ -58,9 +64,9 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  backend = new NftablesBackend(nft, conntrack, OPTIONS);
+  backend = new NftablesBackend(nft, OPTIONS, conntrack);
   await backend.prepare();
-  backend.rebuild([]);
+  await backend.rebuild([]);
   cluster = new TestCluster(backend);
 });
 
@@ -217,18 +223,18 @@ describe('what is in the kernel', () => {
     cluster.set(STICKY, ['a', 'b']);
     cluster.set(DNS, []);
     cluster.set(NODE_PORT, ['b', 'remote']);
-    const next = new NftablesBackend(nft, conntrack, OPTIONS);
+    const next = new NftablesBackend(nft, OPTIONS, conntrack);
     await next.prepare();
-    expect(next.rebuild(cluster.model.drainAll()).changes).toEqual([]);
+    expect((await next.rebuild(cluster.model.drainAll())).changes).toEqual([]);
   });
 
   test('what others deleted is noticed and put back', async () => {
     cluster.set(WEB, ['a', 'b']);
-    expect(backend.foreignChange).toBe(false);
+    expect(await backend.foreignChange()).toBe(false);
     await run('nft', ['flush', 'map', 'ip', 'flatnet-proxy', 'endpoints'], { netns: node.netns.fd });
-    expect(backend.foreignChange).toBe(true);
+    expect(await backend.foreignChange()).toBe(true);
     expect(await seen(podA, '10.96.0.80', 80)).toBe('ECONNREFUSED');
-    backend.rebuild(cluster.model.drainAll());
+    await backend.rebuild(cluster.model.drainAll());
     expect(await seen(podA, '10.96.0.80', 80)).toMatch(/^pod-/);
   });
 
@@ -241,20 +247,20 @@ describe('what is in the kernel', () => {
     cluster.set(NODE_PORT, ['a', 'b']);
     await nft.load(`${harm}\n`);
     expect((await podA.call('10.96.0.81', 80, { timeoutMs: 300 })).reply).toBeUndefined();
-    const next = new NftablesBackend(nft, conntrack, OPTIONS);
+    const next = new NftablesBackend(nft, OPTIONS, conntrack);
     await next.prepare();
-    next.rebuild(cluster.model.drainAll());
+    await next.rebuild(cluster.model.drainAll());
     expect(await seen(podA, '10.96.0.81', 80)).toMatch(/^pod-/);
     expect(await seen(outside, '10.250.0.1', 30080)).toMatch(/^pod-/);
-    expect(next.foreignChange).toBe(false);
+    expect(await next.foreignChange()).toBe(false);
     await next.prepare();
-    expect(next.rebuild(cluster.model.drainAll()).changes).toEqual([]);
-    expect(next.foreignChange).toBe(false);
+    expect((await next.rebuild(cluster.model.drainAll())).changes).toEqual([]);
+    expect(await next.foreignChange()).toBe(false);
   });
 
   test('new rules are loaded over old ones while connections are made', async () => {
     cluster.set(WEB, ['a', 'b']);
-    const next = new NftablesBackend(nft, conntrack, { ...OPTIONS, masqueradeAll: true });
+    const next = new NftablesBackend(nft, { ...OPTIONS, masqueradeAll: true }, conntrack);
     const calls = callMany(podA, '10.96.0.80', 80, 300);
     await next.prepare();
     const counts = await calls;
