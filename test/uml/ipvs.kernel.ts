@@ -1,0 +1,3 @@
+import { umlTests } from './suite.ts';
+
+await umlTests(['test/uml/machine.uml.ts']);
