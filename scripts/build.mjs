@@ -1,5 +1,6 @@
 // Bundles the command into dist/: one ES module per sub-command, so that the agent never loads the lab.
-// The CNI plugin, a small C program, is compiled beside it; `node scripts/build.mjs FOLDER` builds elsewhere.
+// Two small C programs, the CNI plugin and what measures connections, are compiled beside it;
+// `node scripts/build.mjs FOLDER` builds elsewhere.
 import { build } from 'esbuild';
 import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
@@ -24,10 +25,16 @@ await build({
   logLevel: 'warning',
 });
 
+const programs = {
+  'flatnet-cni': 'src/cni/plugin/flatnet-cni.c',
+  'connect-latency': 'src/bench/proxy/connect-latency/connect-latency.c',
+};
 try {
-  // Static: it runs in whatever root file system the node has.
+  // Static: the plugin runs in whatever root file system the node has.
   const flags = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-static', '-Os', '-s'];
-  await promisify(execFile)('cc', [...flags, '-o', `${outdir}/flatnet-cni`, 'src/cni/plugin/flatnet-cni.c']);
+  for (const [name, source] of Object.entries(programs)) {
+    await promisify(execFile)('cc', [...flags, '-o', `${outdir}/${name}`, source]);
+  }
 } catch (error) {
   if (error.code !== 'ENOENT') throw error;
   console.warn(

@@ -1,229 +1,177 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { FlatnetError } from '../../errors/flatnet-error.ts';
-import { run } from '../../kernel/exec/run.ts';
-import { createNetns, deleteNetns, Netns, withNetns } from '../../kernel/netns/netns.ts';
-import { addressField, endpointData, indexField, portField, protocolField } from '../../kernel/nft/field.ts';
-import { NftSocket } from '../../kernel/nft/nft-socket.ts';
-import { proxySets } from '../../proxy/backends/nftables/sets.ts';
 import { sleep } from '../../timing/backoff.ts';
-import { KernelWatch } from './kernel-watch.ts';
-import { cpuMs, residentMb } from './process-usage.ts';
+import { BenchCluster } from './bench-cluster.ts';
+import { BenchNetwork } from './bench-network.ts';
+import { measureConnections } from './connect-latency/connect-latency.ts';
+import { MeasuredProcess } from './measured-process.ts';
+import { quantile, type ConnectTimes, type ProxyMeasurement } from './measurement.ts';
+import type { BenchMode, KernelView } from './modes/mode.ts';
 import { RecordedApi } from './recorded-api.ts';
-import {
-  clusterIp,
-  podIp,
-  recordedService,
-  recordedSlice,
-  SERVICE_PORT,
-  TARGET_PORT,
-} from './recorded-objects.ts';
-
-export interface ProxyMeasurement {
-  readonly mode: 'nftables';
-  readonly services: number;
-  readonly endpoints: number;
-  /** From the start of the process until the kernel held everything. */
-  readonly firstSyncMs: number;
-  /** From an EndpointSlice event being sent until the kernel held what it asks for. */
-  readonly changeMs: { readonly p50: number; readonly p99: number };
-  readonly cpuMsPerChange: number;
-  readonly rssMb: number;
-}
+import { clusterIp, podIp, SERVICE_PORT, TARGET_PORT } from './recorded-objects.ts';
 
 export interface ProxyScale {
   readonly services: number;
   readonly endpoints: number;
+  /** How many changes are measured at most, and for how long at most. */
   readonly changes: number;
+  readonly changesMs: number;
+  readonly connections: number;
+  readonly firstSyncTimeoutMs: number;
 }
 
-const SETS = proxySets(4);
-const WARM_UP_CHANGES = 20;
+type ChangeFigures = Pick<ProxyMeasurement, 'changeMs' | 'cpuMsPerChange' | 'toolCpuMsPerChange' | 'rssMb'>;
 
-/** Runs the proxy once as a process of its own, in a network namespace of its own. */
+const WARM_UP_CHANGES = 20;
+/** Fewer say nothing, however long they take. */
+const MIN_CHANGES = 10;
+
+/** Runs the proxy once as a process of its own, on a node of its own. */
 export async function measureProxy(
+  mode: BenchMode,
   scale: ProxyScale,
   progress: (what: string) => void,
 ): Promise<ProxyMeasurement> {
-  const name = `fnt-bench-${process.pid}`;
+  const { services, endpoints } = scale;
   const folder = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
-  createNetns(name);
-  const netns = Netns.named(name);
-  const bench = new ProxyBench(scale, netns, folder);
+  const network = await BenchNetwork.create(`fnt-bench-${process.pid}`);
+  const bench = new ProxyBench(mode, scale, network, folder);
   try {
-    await run('ip', ['link', 'set', 'lo', 'up'], { netns: netns.fd });
-    progress(`first sync of ${scale.services} Services with ${scale.endpoints} endpoints each`);
+    progress(`${mode.name}: first sync of ${services} Services with ${endpoints} endpoints each`);
+    const bare = await bench.connectDirectly();
     const firstSyncMs = await bench.firstSync();
-    progress(`${scale.changes} changes`);
-    return {
-      mode: 'nftables',
-      services: scale.services,
-      endpoints: scale.endpoints,
-      firstSyncMs,
-      ...(await bench.changes()),
-    };
+    progress(`${mode.name}: changes`);
+    const changes = await bench.changes();
+    progress(`${mode.name}: connections`);
+    const connectUs = { bare, ...(await bench.connect()) };
+    return { mode: mode.name, services, endpoints, firstSyncMs, ...changes, connectUs };
   } finally {
     await bench.stop();
-    netns.close();
-    deleteNetns(name);
+    network.close();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 class ProxyBench {
+  readonly #mode: BenchMode;
   readonly #scale: ProxyScale;
-  readonly #netns: Netns;
+  readonly #network: BenchNetwork;
   readonly #folder: string;
+  readonly #cluster: BenchCluster;
   readonly #api: RecordedApi;
-  readonly #pods: number[][];
-  #nextPod: number;
-  #resourceVersion = 1_000_000;
-  #process: ChildProcess | undefined;
+  #process: MeasuredProcess | undefined;
 
-  constructor(scale: ProxyScale, netns: Netns, folder: string) {
+  constructor(mode: BenchMode, scale: ProxyScale, network: BenchNetwork, folder: string) {
+    this.#mode = mode;
     this.#scale = scale;
-    this.#netns = netns;
+    this.#network = network;
     this.#folder = folder;
-    const indexes = Array.from({ length: scale.services }, (_, index) => index);
-    this.#pods = indexes.map((index) =>
-      Array.from({ length: scale.endpoints }, (_, pod) => index * scale.endpoints + pod),
-    );
-    this.#nextPod = scale.services * scale.endpoints;
-    this.#api = new RecordedApi({
-      services: indexes.map((index) => JSON.stringify(recordedService(index))),
-      slices: indexes.map((index) =>
-        JSON.stringify(recordedSlice(index, this.#pods[index] ?? [], index + 1)),
-      ),
-    });
+    this.#cluster = new BenchCluster(scale.services, scale.endpoints);
+    this.#api = new RecordedApi({ services: this.#cluster.services(), slices: this.#cluster.slices() });
   }
 
   async firstSync(): Promise<number> {
-    const server = await this.#api.listen(this.#netns.fd);
+    await this.#mode.prepareNode?.(this.#network);
+    const server = await this.#api.listen(this.#network.node.fd);
     const authority = join(this.#folder, 'ca.crt');
     writeFileSync(authority, this.#api.certificateAuthority);
-    const script = process.argv[1] ?? '';
-    const args = [script, 'proxy-process', '--server', server, '--certificate-authority', authority];
     const watched = this.#api.watched();
-    const started = performance.now();
-    const child = withNetns(this.#netns.fd, () =>
-      spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] }),
-    );
-    this.#process = child;
-    await Promise.race([once(child.stdout, 'data'), once(child, 'exit').then(refuseExit)]);
-    const firstSyncMs = performance.now() - started;
-    this.#verify();
+    const args = ['--mode', this.#mode.proxyMode, '--server', server, '--certificate-authority', authority];
+    this.#process = new MeasuredProcess(this.#network.node.fd, args);
+    const firstSyncMs = await this.#process.synced(this.#scale.firstSyncTimeoutMs);
     await watched;
     return firstSyncMs;
   }
 
-  /** One at a time, each waited for; of pods that are replaced, that go and that come back, in turn. */
-  async changes(): Promise<Pick<ProxyMeasurement, 'changeMs' | 'cpuMsPerChange' | 'rssMb'>> {
-    const pid = this.#process?.pid ?? 0;
-    let rssMb = residentMb(pid);
-    const watch = new KernelWatch(this.#netns.fd);
+  async changes(): Promise<ChangeFigures> {
+    const view = await this.#mode.view(this.#network);
     try {
-      for (let change = 0; change < WARM_UP_CHANGES; change += 1) await this.#change(change, watch);
-      const cpuBefore = cpuMs(pid);
-      const times: number[] = [];
-      for (let change = 0; change < this.#scale.changes; change += 1) {
-        times.push(await this.#change(change, watch));
-        // As a cluster has them: not all at once.
-        await sleep(2);
-      }
-      const cpuMsPerChange = (cpuMs(pid) - cpuBefore) / this.#scale.changes;
-      this.#verify();
-      rssMb = Math.max(rssMb, residentMb(pid));
-      times.sort((a, b) => a - b);
-      return { changeMs: { p50: quantile(times, 0.5), p99: quantile(times, 0.99) }, cpuMsPerChange, rssMb };
+      return await this.#measureChanges(this.#started(), view);
     } finally {
-      watch.close();
+      await view.close();
     }
+  }
+
+  /** Time to the last pod, microseconds. */
+  async connectDirectly(): Promise<number> {
+    const [direct = Number.NaN] = await this.#connectTo([this.#podOf(this.#scale.services - 1)]);
+    return direct;
+  }
+
+  async connect(): Promise<Omit<ConnectTimes, 'bare'>> {
+    const last = this.#scale.services - 1;
+    const [direct = Number.NaN, firstService = Number.NaN, lastService = Number.NaN] = await this.#connectTo([
+      this.#podOf(last),
+      `${clusterIp(0)}:${SERVICE_PORT}`,
+      `${clusterIp(last)}:${SERVICE_PORT}`,
+    ]);
+    return { direct, firstService, lastService };
   }
 
   async stop(): Promise<void> {
-    const child = this.#process;
-    if (child !== undefined && child.exitCode === null) {
-      const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      await ended;
-    }
+    await this.#process?.stop();
     await this.#api.close();
   }
 
-  async #change(change: number, watch: KernelWatch): Promise<number> {
-    // Spread over all Services; 7919 is prime, so that every Service has its turn.
-    const index = (Math.floor(change / 3) * 7919) % this.#scale.services;
-    const pods = this.#pods[index] ?? [];
-    const expected = this.#alter(pods, change % 3);
-    this.#resourceVersion += 1;
-    const slice = JSON.stringify(recordedSlice(index, pods, this.#resourceVersion));
-    const entry = entryOf(index);
+  /** One at a time, each waited for. */
+  async #measureChanges(process: MeasuredProcess, view: KernelView): Promise<ChangeFigures> {
+    await view.verify(this.#cluster);
+    let rssMb = process.residentMb();
+    let number = 0;
+    // Once round for those that change slowly.
+    const warmUpUntil = performance.now() + this.#scale.changesMs / 10;
+    for (; number < WARM_UP_CHANGES; number += 1) {
+      if (number >= this.#mode.changes.length && performance.now() > warmUpUntil) break;
+      await this.#change(number, view);
+    }
+    const before = process.cpu();
+    const times: number[] = [];
+    const until = performance.now() + this.#scale.changesMs;
+    while (times.length < this.#scale.changes) {
+      if (times.length >= MIN_CHANGES && performance.now() > until) break;
+      times.push(await this.#change(number, view));
+      number += 1;
+      // As a cluster has them: not all at once.
+      await sleep(2);
+    }
+    const after = process.cpu();
+    await view.verify(this.#cluster);
+    rssMb = Math.max(rssMb, process.residentMb());
+    times.sort((a, b) => a - b);
+    return {
+      changeMs: { p50: quantile(times, 0.5), p99: quantile(times, 0.99) },
+      cpuMsPerChange: (after.ownMs - before.ownMs) / times.length,
+      toolCpuMsPerChange: (after.toolsMs - before.toolsMs) / times.length,
+      rssMb,
+    };
+  }
+
+  async #change(number: number, view: KernelView): Promise<number> {
+    const change = this.#cluster.change(number, this.#mode.changes);
+    const slice = this.#cluster.slice(change.index);
+    view.expectChange?.(change);
     const sent = performance.now();
     this.#api.modify(slice);
     // What was written leaves the process before this one blocks.
     await nextTurn();
-    if (expected.kind === 'endpoint') {
-      const value = endpointData(podIp(expected.pod), TARGET_PORT);
-      watch.waitForElement(SETS.endpoints, { key: entry + indexField(expected.number), value });
-    } else watch.waitForElement(SETS.serviceIps, { key: entry, value: indexField(pods.length) });
+    await view.awaitChange(change);
     return performance.now() - sent;
   }
 
-  /** Alters the list of pods; returns what the kernel will tell when it has the change. */
-  #alter(
-    pods: number[],
-    kind: number,
-  ): { kind: 'count' } | { kind: 'endpoint'; number: number; pod: number } {
-    if (kind === 1 && pods.length > 1) {
-      pods.pop();
-      return { kind: 'count' };
-    }
-    const pod = this.#nextPod;
-    this.#nextPod += 1;
-    const number = kind === 0 ? Math.floor(pods.length / 2) : pods.length;
-    pods[number] = pod;
-    return { kind: 'endpoint', number, pod };
+  async #connectTo(targets: readonly string[]): Promise<number[]> {
+    const { connection } = this.#mode;
+    return measureConnections(this.#network, connection, TARGET_PORT, targets, this.#scale.connections);
   }
 
-  /** Reads back all that the kernel holds and compares it with what it should. */
-  #verify(): void {
-    const nft = NftSocket.open({ netns: this.#netns.fd });
-    try {
-      const endpoints = new Map(nft.elements(SETS.endpoints).map(({ key, value }) => [key, value]));
-      const services = new Map(nft.elements(SETS.serviceIps).map(({ key, value }) => [key, value]));
-      for (const [index, pods] of this.#pods.entries()) {
-        const entry = entryOf(index);
-        const held = new Set(pods.map((_, number) => endpoints.get(entry + indexField(number))));
-        const wanted = pods.map((pod) => endpointData(podIp(pod), TARGET_PORT));
-        const right = wanted.every((endpoint) => held.has(endpoint));
-        if (!right || services.get(entry) !== indexField(pods.length)) throw wrongInKernel(index);
-      }
-      const total = this.#pods.reduce((sum, pods) => sum + pods.length, 0);
-      if (endpoints.size !== total) throw wrongInKernel(-1);
-    } finally {
-      nft.close();
-    }
+  #podOf(service: number): string {
+    return `${podIp(this.#cluster.pods[service]?.[0] ?? 0)}:${TARGET_PORT}`;
   }
-}
 
-function entryOf(index: number): string {
-  return addressField(clusterIp(index)) + protocolField('TCP') + portField(SERVICE_PORT);
-}
-
-function wrongInKernel(index: number): FlatnetError {
-  const what = index < 0 ? 'more endpoints than there are' : `something else for Service ${index}`;
-  return new FlatnetError(`the kernel holds ${what}`, { code: 'BENCH_WRONG_RESULT' });
-}
-
-function refuseExit(): never {
-  throw new FlatnetError('the proxy ended before its first sync', { code: 'BENCH_PROXY_ENDED' });
-}
-
-function quantile(sorted: readonly number[], part: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0;
+  #started(): MeasuredProcess {
+    if (this.#process === undefined) throw new Error('the first sync comes first');
+    return this.#process;
+  }
 }

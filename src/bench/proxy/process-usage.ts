@@ -9,10 +9,20 @@ export function residentMb(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) / 1024;
 }
 
-/** CPU time that all threads of a process have used, milliseconds (utime and stime of /proc/PID/stat). */
-export function cpuMs(pid: number): number {
+export interface CpuTime {
+  /** Of all threads of the process. */
+  readonly ownMs: number;
+  /** Of programs that it started and that have ended. */
+  readonly toolsMs: number;
+}
+
+/** CPU time that a process has used (/proc/PID/stat: utime and stime are the 14th and 15th field, cutime follows). */
+export function cpuTime(pid: number): CpuTime {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The name, in parentheses, may contain spaces: fields are counted from behind it; utime is the 14th of all.
+  // The name, in parentheses, may contain spaces: fields are counted from behind it.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND;
+  const [user = 0, system = 0, childUser = 0, childSystem = 0] = fields
+    .slice(11, 15)
+    .map((ticks) => (Number(ticks) * 1000) / TICKS_PER_SECOND);
+  return { ownMs: user + system, toolsMs: childUser + childSystem };
 }

@@ -1,13 +1,16 @@
 import { readFileSync } from 'node:fs';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { Registry } from 'prom-client';
 import { ApiClient } from '../../cluster/api-client.ts';
 import { createLogger } from '../../log/logger.ts';
 import { Cidr } from '../../net/cidr.ts';
 import { Ip } from '../../net/ip.ts';
+import { PROXY_MODES, type ProxyMode } from '../../proxy/backend.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
+import { NODE_IP, POD_CIDR } from './bench-network.ts';
 
 interface Options {
+  readonly mode: ProxyMode;
   readonly server: string;
   readonly certificateAuthority: string;
 }
@@ -15,6 +18,7 @@ interface Options {
 /** The proxy under test: what the agent makes of it, and nothing else, so that memory and CPU are the proxy's. */
 export function command(): Command {
   return new Command('proxy-process')
+    .addOption(new Option('--mode <mode>').choices(PROXY_MODES).makeOptionMandatory())
     .requiredOption('--server <url>')
     .requiredOption('--certificate-authority <file>')
     .action(async (options: Options) => {
@@ -27,8 +31,8 @@ export function command(): Command {
       const proxy = new ServiceProxy({
         client,
         nodeName: 'node-0',
-        nodeIps: [Ip.parse('10.250.0.1')],
-        clusterCidrs: [Cidr.parse('10.128.0.0/9')],
+        nodeIps: [Ip.parse(NODE_IP)],
+        clusterCidrs: [Cidr.parse(POD_CIDR)],
         registry: new Registry(),
         logger: createLogger('proxy', 'warn'),
       });

@@ -1,19 +1,19 @@
-import { FlatnetError } from '../../errors/flatnet-error.ts';
-import * as libc from '../../kernel/libc/libc.ts';
-import { decodeMessages } from '../../kernel/netlink/message.ts';
-import { NETLINK_NETFILTER, NetlinkSocket } from '../../kernel/netlink/socket.ts';
+import { FlatnetError } from '../../../errors/flatnet-error.ts';
+import * as libc from '../../../kernel/libc/libc.ts';
+import { decodeMessages } from '../../../kernel/netlink/message.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../../kernel/netlink/socket.ts';
 import {
   decodeElements,
   decodeElementsHeader,
   NFT_MSG_NEWSETELEM,
   nftMessageType,
-} from '../../kernel/nft/codec.ts';
-import { setName, type NftElement, type NftSet } from '../../kernel/nft/objects.ts';
+} from '../../../kernel/nft/codec.ts';
+import { setName, type NftElement, type NftSet } from '../../../kernel/nft/objects.ts';
 
 const NFNLGRP_NFTABLES = 7;
 
 /** Waits, blocking and so without taking CPU from what is measured, for an element to be told by the kernel. */
-export class KernelWatch {
+export class NftEvents {
   readonly #socket: NetlinkSocket;
   readonly #buffer = Buffer.alloc(256 * 1024);
 

@@ -1,0 +1,66 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { performance } from 'node:perf_hooks';
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { withNetns } from '../../kernel/netns/netns.ts';
+import { sleep } from '../../timing/backoff.ts';
+import { cpuTime, residentMb, type CpuTime } from './process-usage.ts';
+
+/** The proxy, as a process of its own in the node's network namespace. */
+export class MeasuredProcess {
+  readonly startedAt = performance.now();
+  readonly #child: ChildProcess;
+  readonly #synced: Promise<number>;
+
+  constructor(netns: number, args: readonly string[]) {
+    const [script = ''] = process.argv.slice(1);
+    const child = withNetns(netns, () =>
+      spawn(process.execPath, [script, 'proxy-process', ...args], { stdio: ['ignore', 'pipe', 'inherit'] }),
+    );
+    this.#child = child;
+    this.#synced = once(child.stdout, 'data').then(() => performance.now() - this.startedAt);
+  }
+
+  /** Milliseconds from its start to its first complete sync. Throws when it ends before, or takes too long. */
+  async synced(timeoutMs: number): Promise<number> {
+    const waited = new AbortController();
+    try {
+      return await Promise.race([
+        this.#synced,
+        once(this.#child, 'exit').then(() => {
+          throw new FlatnetError('the proxy ended before its first sync', { code: 'BENCH_PROXY_ENDED' });
+        }),
+        sleep(timeoutMs, waited.signal).then(() => {
+          if (waited.signal.aborted) return Number.NaN;
+          throw new FlatnetError(`no first sync within ${Math.round(timeoutMs / 1000)} s`, {
+            code: 'BENCH_TIMEOUT',
+          });
+        }),
+      ]);
+    } finally {
+      waited.abort();
+    }
+  }
+
+  cpu(): CpuTime {
+    return cpuTime(this.#pid);
+  }
+
+  residentMb(): number {
+    return residentMb(this.#pid);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, 'exit');
+    this.#child.kill('SIGTERM');
+    const waited = new AbortController();
+    await Promise.race([ended, sleep(10_000, waited.signal)]);
+    waited.abort();
+    if (this.#child.exitCode === null) this.#child.kill('SIGKILL');
+  }
+
+  get #pid(): number {
+    return this.#child.pid ?? 0;
+  }
+}

@@ -1,0 +1,40 @@
+/** What one proxy process in one mode was measured to do. */
+export interface ProxyMeasurement {
+  readonly mode: string;
+  readonly services: number;
+  readonly endpoints: number;
+  /** From the start of the process until the kernel held everything. */
+  readonly firstSyncMs: number;
+  /** From an EndpointSlice event being sent until the kernel held what it asks for. */
+  readonly changeMs: { readonly p50: number; readonly p99: number };
+  /** CPU time of a change: the proxy's own, and that of the programs it started. */
+  readonly cpuMsPerChange: number;
+  readonly toolCpuMsPerChange: number;
+  /** Resident memory of the proxy after first sync and changes, the larger of both, MiB. */
+  readonly rssMb: number;
+  /** Median time that setting up a connection takes, microseconds. */
+  readonly connectUs: ConnectTimes;
+}
+
+export interface ConnectTimes {
+  /** To a pod, before the proxy was started. */
+  readonly bare: number;
+  /** To a pod, past the proxy's rules. */
+  readonly direct: number;
+  readonly firstService: number;
+  readonly lastService: number;
+}
+
+/** Two decimals are more than any of it is exact to. */
+export function rounded(measurement: ProxyMeasurement): ProxyMeasurement {
+  return JSON.parse(
+    JSON.stringify(measurement, (_, value: unknown) =>
+      typeof value === 'number' ? Math.round(value * 100) / 100 : value,
+    ),
+  ) as ProxyMeasurement;
+}
+
+/** `sorted` ascending; `part` from 0 to 1. */
+export function quantile(sorted: readonly number[], part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+}
