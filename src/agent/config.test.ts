@@ -57,11 +57,21 @@ describe('AgentConfiguration', () => {
   });
 
   test.each([
-    [HEAD, 'agent.yaml: network: Invalid input'],
-    [`${HEAD}${NETWORK}netwerk: 1\n`, 'agent.yaml: Unrecognized key: "netwerk"'],
-    [`${HEAD}${NETWORK}cni: {brigde: cni0}\n`, 'cni: Unrecognized key: "brigde"'],
-    [`${HEAD}${NETWORK}proxy: {mode: ipvs}\n`, 'proxy.mode: only the mode nftables'],
-    [`${HEAD}${NETWORK}proxy: {nftables: {masqueradeBit: 32}}\n`, 'proxy.nftables.masqueradeBit: Too big'],
+    [HEAD, 'agent.yaml: network: is missing'],
+    [`${HEAD}${NETWORK}netwerk: 1\n`, 'agent.yaml: netwerk: unknown field; did you mean network?'],
+    [`${HEAD}${NETWORK}cni: {brigde: cni0}\n`, 'cni.brigde: unknown field; did you mean cni.bridge?'],
+    [
+      `${HEAD}${NETWORK}proxy: {mode: ebpf}\n`,
+      'proxy.mode: "ebpf" is not one of userspace, iptables, ipvs, nftables',
+    ],
+    [
+      `${HEAD}${NETWORK}proxy: {healthzBindAddress: ""}\n`,
+      'proxy.healthzBindAddress: unknown field; did you mean healthzBindAddress?',
+    ],
+    [
+      `${HEAD}${NETWORK}proxy: {nftables: {masqueradeBit: 32}}\n`,
+      'proxy.nftables.masqueradeBit: must be a whole number from 0 to 31',
+    ],
     [
       `${HEAD}${NETWORK}metricsBindAddress: localhost\n`,
       'metricsBindAddress: "localhost" is not an address and port',

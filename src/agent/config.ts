@@ -1,16 +1,15 @@
 import { readFile } from 'node:fs/promises';
-import { parseDocument } from 'yaml';
 import * as z from 'zod';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
 import { Ip } from '../net/ip.ts';
 import { checkServiceRanges, networkSchema } from '../podnet/network-config.ts';
-
-/** Where a server listens; undefined: nowhere. */
-export interface BindAddress {
-  readonly host: Ip;
-  readonly port: number;
-}
+import { parseBindAddress, type BindAddress } from '../proxy/config/bind-address.ts';
+import { describeIssue } from '../proxy/config/describe-issue.ts';
+import { knownFields as kubeProxyFields } from '../proxy/config/parse.ts';
+import { resolveProxyFields } from '../proxy/config/proxy-config.ts';
+import { invalidConfig, readYaml } from '../proxy/config/read-yaml.ts';
+import { proxyFields } from '../proxy/config/schema.ts';
 
 const cidr = z.string().transform((text, context): Cidr => {
   const parsed = Cidr.tryParse(text);
@@ -26,13 +25,11 @@ const ip = z.string().transform((text, context): Ip => {
   return z.NEVER;
 });
 
-/** `0.0.0.0:10256`, `[::]:10256`; empty switches the server off, as with kube-proxy. */
+/** Empty switches the server off. */
 const bindAddress = z.string().transform((text, context): BindAddress | undefined => {
   if (text === '') return undefined;
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text);
-  const host = Ip.tryParse(match?.[1] ?? match?.[2] ?? '');
-  const port = Number(match?.[3]);
-  if (host !== undefined && port >= 1 && port <= 65_535) return { host, port };
+  const address = parseBindAddress(text);
+  if (address !== undefined) return address;
   context.addIssue({
     code: 'custom',
     message: `"${text}" is not an address and port; write it like 0.0.0.0:10256`,
@@ -65,24 +62,17 @@ const cniSchema = z.strictObject({
     .default('/run/flatnet/cni.sock'),
 });
 
-/** Fields of KubeProxyConfiguration, as far as they mean something here. */
-const proxySchema = z.strictObject({
-  /** False where kube-proxy (or nobody) serves Services. */
-  enabled: z.boolean().default(true),
-  mode: z.literal('nftables', 'only the mode nftables is there').default('nftables'),
-  /** Pod ranges of the cluster, with commas; those of `network` when absent. */
-  clusterCIDR: z
-    .string()
-    .transform((text) => text.split(',').map((part) => part.trim()))
-    .pipe(z.array(cidr))
-    .optional(),
-  nftables: z
-    .strictObject({
-      masqueradeAll: z.boolean().default(false),
-      masqueradeBit: z.int().min(0).max(31).default(14),
-    })
-    .prefault({}),
-});
+/** Fields of KubeProxyConfiguration, those apart that the agent has a place of its own for. */
+const proxySchema = z
+  .strictObject({
+    ...proxyFields,
+    /** False where kube-proxy (or nobody) serves Services. */
+    enabled: z.boolean().default(true),
+  })
+  .transform(({ enabled, ...fields }, context) => ({
+    enabled,
+    ...resolveProxyFields(fields, 'nftables', context),
+  }));
 
 const configSchema = z
   .strictObject({
@@ -99,7 +89,7 @@ const configSchema = z
     subnetFile: absolutePath.default('/run/flannel/subnet.env'),
     serviceCIDRs: z.array(cidr).default([]),
     cni: cniSchema.prefault({}),
-    proxy: proxySchema.prefault({}),
+    proxy: z.preprocess((value) => value ?? {}, proxySchema),
     healthzBindAddress: bindAddress.prefault('0.0.0.0:10256'),
     metricsBindAddress: bindAddress.prefault('127.0.0.1:10249'),
     logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).optional(),
@@ -138,34 +128,28 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
 }
 
 export function parseConfig(text: string, name: string): AgentConfig {
-  const document = parseDocument(text);
-  const syntax = document.errors[0];
-  if (syntax !== undefined) throw invalid(name, [syntax.message.split('\n')[0] ?? 'not YAML']);
-  const result = configSchema.safeParse(valueOf(document, name));
-  if (!result.success) throw invalid(name, result.error.issues.map(describeIssue));
+  const result = configSchema.safeParse(readYaml(text, name));
+  if (!result.success) {
+    throw invalidConfig(
+      name,
+      result.error.issues.flatMap((issue) => describeIssue(issue, knownFields())),
+    );
+  }
   const { network, publicIP, publicIPv6, serviceCIDRs } = result.data;
   checkServiceRanges(network, serviceCIDRs);
   // Behind address translation the nodes cannot be each other's routers.
   if (network.backend.type === 'host-gw' && (publicIP ?? publicIPv6) !== undefined) {
-    throw invalid(name, ['publicIP: host-gw needs the address of the interface itself']);
+    throw invalidConfig(name, ['publicIP: host-gw needs the address of the interface itself']);
   }
   return result.data;
 }
 
-/** An alias of nothing, or aliases that multiply without end, come to light only here. */
-function valueOf(document: ReturnType<typeof parseDocument>, name: string): unknown {
-  try {
-    return document.toJS();
-  } catch (error) {
-    throw invalid(name, [error instanceof Error ? error.message : String(error)]);
-  }
-}
-
-function describeIssue(issue: z.core.$ZodIssue): string {
-  const path = issue.path.map(String).join('.');
-  return path === '' ? issue.message : `${path}: ${issue.message}`;
-}
-
-function invalid(name: string, problems: readonly string[]): FlatnetError {
-  return new FlatnetError(`${name}: ${problems.join('; ')}`, { code: 'INVALID_CONFIG' });
+/** Fields that there are, for a hint at what an unknown one was meant to be. */
+function knownFields(): string[] {
+  const ofProxy = kubeProxyFields().filter((field) => (field.split('.')[0] ?? '') in proxyFields);
+  return [
+    ...Object.keys(configSchema.shape),
+    ...Object.keys(cniSchema.shape).map((field) => `cni.${field}`),
+    ...ofProxy.map((field) => `proxy.${field}`),
+  ];
 }

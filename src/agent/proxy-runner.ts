@@ -73,7 +73,7 @@ export class ProxyRunner {
       client,
       nodeName,
       nodeIps: this.#nodeIps,
-      clusterCidrs: clusterCIDR ?? [...config.network.networks.values()],
+      clusterCidrs: clusterCIDR.length > 0 ? clusterCIDR : [...config.network.networks.values()],
       serviceCidrs: config.serviceCIDRs,
       masqueradeAll: nftables.masqueradeAll,
       masqueradeBit: nftables.masqueradeBit,

@@ -3,7 +3,7 @@ import type { Registry } from 'prom-client';
 import { describeError } from '../errors/flatnet-error.ts';
 import type { Logger } from '../log/logger.ts';
 import { sleep } from '../timing/backoff.ts';
-import type { BindAddress } from './config.ts';
+import type { BindAddress } from '../proxy/config/bind-address.ts';
 import { reportHealth, type HealthCheck } from './health.ts';
 
 export interface StatusServerOptions {

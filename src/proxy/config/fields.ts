@@ -151,3 +151,21 @@ export function section<T extends z.ZodRawShape>(shape: T) {
     }),
   );
 }
+
+/** Ports, both ends included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** As utilnet.ParsePortRange: `300-2000`, `300+100`, `300`; empty and `0-0` leave the choice to the kernel. */
+export const portRange = text.transform((value, context): PortRange | undefined => {
+  const match = /^(\d{1,5})(?:([-+])(\d{1,5}))?$/.exec(value.trim());
+  if (value === '') return undefined;
+  const first = Number(match?.[1] ?? Number.NaN);
+  const other = Number(match?.[3] ?? 0);
+  const last = match?.[2] === undefined ? first : match[2] === '+' ? first + other : other;
+  if (first === 0 && last === 0) return undefined;
+  if (first >= 1 && last >= first && last <= 65_535) return { first, last };
+  return refuse(context, `"${value}" is not a range of ports; write it like 30000-32767`);
+});

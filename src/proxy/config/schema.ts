@@ -12,6 +12,7 @@ import {
   listenAddress,
   nodePortAddresses,
   oneOf,
+  portRange,
   section,
   text,
 } from './fields.ts';
@@ -74,7 +75,7 @@ export const proxyFields = {
   ipvs: section({
     syncPeriod: durationOr(30 * SECOND),
     minSyncPeriod: duration(),
-    scheduler: oneOf(IPVS_SCHEDULERS),
+    scheduler: oneOf(IPVS_SCHEDULERS).transform((name) => name || 'rr'),
     excludeCIDRs: cidrs,
     strictARP: flag(),
     tcpTimeout: duration(),
@@ -101,28 +102,37 @@ export const proxyFields = {
     udpStreamTimeout: duration(),
   }),
   configSyncPeriod: durationOr(900 * SECOND),
+  /** Of the userspace mode: ports that the proxy may listen on, and (in kube-proxy up to 1.25) how long a client may be silent. */
+  portRange,
+  udpIdleTimeout: durationOr(250),
 };
 
 const outputRouting = section({
   splitStream: flag(),
-  infoBufferSize: z.union([z.string(), z.int()], 'must be a quantity, like "512Ki"').nullish(),
+  infoBufferSize: z
+    .union([z.string(), z.int()], 'must be a quantity, like "512Ki"')
+    .nullish()
+    .transform((size) => String(size ?? 0)),
 });
 
+/** A number is nanoseconds. */
+const flushFrequency = z
+  .union(
+    [
+      z
+        .int()
+        .min(0)
+        .transform((ns) => ns / 1e6),
+      duration(),
+    ],
+    'must be a duration, like "5s"',
+  )
+  .nullish()
+  .transform((ms) => ms || 5 * SECOND);
+
 const loggingFields = {
-  format: oneOf(['text', 'json']),
-  /** A number is nanoseconds. */
-  flushFrequency: z
-    .union(
-      [
-        z
-          .int()
-          .min(0)
-          .transform((ns) => ns / 1e6),
-        duration(),
-      ],
-      'must be a duration, like "5s"',
-    )
-    .nullish(),
+  format: oneOf(['text', 'json']).transform((format) => format || 'text'),
+  flushFrequency,
   verbosity: integer(0, 0, INT32),
   vmodule: z
     .array(z.strictObject({ filePattern: text, verbosity: integer(0, 0, INT32) }))
@@ -130,11 +140,6 @@ const loggingFields = {
     .transform((list) => list ?? []),
   options: section({ text: outputRouting, json: outputRouting }),
 };
-
-/** utilnet.ParsePortRange: empty, `300-2000`, `300+10`, a port alone. */
-const portRange = text.refine((value) => /^(?:\d{1,5}(?:[-+]\d{1,5})?)?$/.test(value), {
-  error: 'must be a range of ports, like 300-2000',
-});
 
 /** Every field of KubeProxyConfiguration in kube-proxy 1.36, and those of its predecessors that files still carry. */
 export const kubeProxyFields = {
@@ -165,8 +170,7 @@ export const kubeProxyFields = {
     rootHnsEndpointName: text,
     forwardHealthCheckVip: flag(),
   }),
-  portRange,
   windowsRunAsService: flag(),
-  udpIdleTimeout: duration(),
+  /** Of kube-proxy up to 1.15. */
   resourceContainer: text,
 };
