@@ -76,6 +76,10 @@ export class Lab {
     });
   }
 
+  get kubectlPath(): string {
+    return this.#kubectl;
+  }
+
   /** One value of one object. */
   async value(resource: string, jsonPath: string, namespace = 'default'): Promise<string> {
     return (await this.kubectl(['get', '-n', namespace, resource, '-o', `jsonpath=${jsonPath}`])).trim();
