@@ -152,7 +152,12 @@ class Agent {
     const { config, logger } = this.#options;
     const { healthzBindAddress: healthz, metricsBindAddress: metrics } = config;
     const one = JSON.stringify(healthz) === JSON.stringify(metrics);
-    const shared = { ready: this.#checks(), registry: this.#metrics.registry, logger };
+    const shared = {
+      ready: this.#checks(),
+      registry: this.#metrics.registry,
+      logger,
+      ...(config.proxy.enabled ? { proxyMode: () => config.proxy.mode } : {}),
+    };
     return [
       ...(healthz === undefined
         ? []

@@ -1,9 +1,8 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
-import { describeError } from '../errors/flatnet-error.ts';
 import type { Logger } from '../log/logger.ts';
-import { sleep } from '../timing/backoff.ts';
 import type { BindAddress } from '../proxy/config/bind-address.ts';
+import { send, serveHttp } from '../proxy/server/http-server.ts';
 import { reportHealth, type HealthCheck } from './health.ts';
 
 export interface StatusServerOptions {
@@ -12,52 +11,26 @@ export interface StatusServerOptions {
   readonly address: BindAddress;
   readonly ready: readonly HealthCheck[];
   readonly registry: Registry;
+  /** The service proxy's mode at the moment; absent where Services are not served. */
+  readonly proxyMode?: () => string;
   readonly logger: Logger;
 }
 
-/** A port that somebody else has is tried again: kube-proxy may just be leaving it. */
-const RETRY_MS = 5_000;
-
 /**
- * /healthz, /livez, /readyz and /metrics. A port that is taken is reported and tried again; the rest of the agent
- * goes on. Resolves when the signal is aborted.
+ * /healthz, /livez, /readyz, /metrics and /proxyMode. A port that is taken is reported and tried again; the rest of
+ * the agent goes on. Resolves when the signal is aborted.
  */
 export async function serveStatus(options: StatusServerOptions, signal: AbortSignal): Promise<void> {
-  const { host, port } = options.address;
-  const where = host.family === 6 ? `[${host.toString()}]:${port}` : `${host.toString()}:${port}`;
-  while (!signal.aborted) {
-    try {
-      await listen(options, signal);
-    } catch (error) {
-      const field = `${options.name}BindAddress`;
-      options.logger.error(
-        { field, address: where, error: describeError(error) },
-        `${field} ${where}: cannot listen; the rest goes on, trying again`,
-      );
-      await sleep(RETRY_MS, signal);
-    }
-  }
-}
-
-async function listen(options: StatusServerOptions, signal: AbortSignal): Promise<void> {
-  const { host, port } = options.address;
-  const server = createServer((request, response) => {
-    answer(options, request, response).catch((error: unknown) => {
-      options.logger.warn({ error: describeError(error) }, 'status request failed');
-      response.destroy();
-    });
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.once('close', resolve);
-    server.listen({ host: host.toString(), port });
-    const stop = (): void => {
-      server.close();
-      server.closeAllConnections();
-    };
-    if (signal.aborted) stop();
-    else signal.addEventListener('abort', stop, { once: true });
-  });
+  const { name, address, logger } = options;
+  await serveHttp(
+    {
+      field: `${name}BindAddress`,
+      address,
+      logger,
+      answer: async (request, response) => answer(options, request, response),
+    },
+    signal,
+  );
 }
 
 async function answer(
@@ -80,17 +53,11 @@ async function answer(
     case '/metrics':
       send(response, 200, await options.registry.metrics(), options.registry.contentType);
       return;
+    case '/proxyMode':
+      if (options.proxyMode === undefined) send(response, 404, 'the service proxy is switched off\n');
+      else send(response, 200, options.proxyMode());
+      return;
     default:
-      send(response, 404, 'not found; there are /healthz, /livez, /readyz and /metrics\n');
+      send(response, 404, 'not found; there are /healthz, /livez, /readyz, /metrics and /proxyMode\n');
   }
-}
-
-function send(
-  response: ServerResponse,
-  status: number,
-  text: string,
-  type = 'text/plain; charset=utf-8',
-): void {
-  response.writeHead(status, { 'content-type': type, 'x-content-type-options': 'nosniff' });
-  response.end(text);
 }
