@@ -27,7 +27,7 @@ await build({
 
 const programs = {
   'flatnet-cni': 'src/cni/plugin/flatnet-cni.c',
-  'connect-latency': 'src/bench/proxy/connect-latency/connect-latency.c',
+  'bench-calls': 'src/bench/proxy/calls/bench-calls.c',
 };
 try {
   // Static: the plugin runs in whatever root file system the node has.

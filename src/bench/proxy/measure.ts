@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { sleep } from '../../timing/backoff.ts';
 import { BenchCluster } from './bench-cluster.ts';
 import { BenchNetwork } from './bench-network.ts';
-import { measureConnections } from './connect-latency/connect-latency.ts';
+import { BenchCalls } from './calls/bench-calls.ts';
 import { MeasuredProcess } from './measured-process.ts';
 import { quantile, type ConnectTimes, type ProxyMeasurement } from './measurement.ts';
 import type { BenchMode, KernelView } from './modes/mode.ts';
@@ -162,8 +162,7 @@ class ProxyBench {
   }
 
   async #connectTo(targets: readonly string[]): Promise<number[]> {
-    const { connection } = this.#mode;
-    return measureConnections(this.#network, connection, TARGET_PORT, targets, this.#scale.connections);
+    return new BenchCalls(this.#network).measure(this.#mode.connection, targets, this.#scale.connections);
   }
 
   #podOf(service: number): string {
