@@ -1,8 +1,8 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { recordedService, recordedSlice } from './recorded-objects.ts';
 
-/** One pod in place of another, one more, the last one gone. */
-export type ChangeKind = 'replace' | 'add' | 'remove';
+/** One pod in place of another, one more, the last one gone, one in place of all. */
+export type ChangeKind = 'replace' | 'add' | 'remove' | 'only';
 
 export interface Change {
   readonly kind: ChangeKind;
@@ -65,6 +65,7 @@ export class BenchCluster {
     }
     const pod = this.#nextPod;
     this.#nextPod += 1;
+    if (kind === 'only') pods.length = 0;
     const place = kind === 'replace' ? Math.floor(pods.length / 2) : pods.length;
     pods[place] = pod;
     return [pod, place];

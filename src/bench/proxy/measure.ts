@@ -152,7 +152,7 @@ class ProxyBench {
   async #change(number: number, view: KernelView): Promise<number> {
     const change = this.#cluster.change(number, this.#mode.changes);
     const slice = this.#cluster.slice(change.index);
-    view.expectChange?.(change);
+    await view.expectChange?.(change);
     const sent = performance.now();
     this.#api.modify(slice);
     // What was written leaves the process before this one blocks.

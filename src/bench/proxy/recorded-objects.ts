@@ -11,7 +11,12 @@ const CREATED = '2026-01-01T00:00:00Z';
 export const TARGET_PORT = 8080;
 export const SERVICE_PORT = 80;
 
+export const PORT_NAME = 'http';
+const NAMESPACE = 'bench';
+
 const serviceName = (index: number): string => `service-${index}`;
+/** `namespace/name`. */
+export const serviceKey = (index: number): string => `${NAMESPACE}/${serviceName(index)}`;
 export const clusterIp = (index: number): string => SERVICE_RANGE.at(index + 1).toString();
 /** Distinct for all Services and numbers; numbers past the first endpoints are pods that come later. */
 export const podIp = (pod: number): string => POD_RANGE.at(pod + 1).toString();
@@ -21,7 +26,7 @@ export function recordedService(index: number): Service {
   return {
     metadata: {
       name,
-      namespace: 'bench',
+      namespace: NAMESPACE,
       uid: uid('5e', index),
       resourceVersion: String(index + 1),
       creationTimestamp: CREATED,
@@ -33,7 +38,7 @@ export function recordedService(index: number): Service {
       internalTrafficPolicy: 'Cluster',
       ipFamilies: ['IPv4'],
       ipFamilyPolicy: 'SingleStack',
-      ports: [{ name: 'http', port: SERVICE_PORT, protocol: 'TCP', targetPort: TARGET_PORT }],
+      ports: [{ name: PORT_NAME, port: SERVICE_PORT, protocol: 'TCP', targetPort: TARGET_PORT }],
       selector: { app: name },
       sessionAffinity: 'None',
       type: 'ClusterIP',
@@ -52,7 +57,7 @@ export function recordedSlice(
     metadata: {
       name: `${service}-abcde`,
       generateName: `${service}-`,
-      namespace: 'bench',
+      namespace: NAMESPACE,
       uid: uid('e5', index),
       resourceVersion: String(resourceVersion),
       creationTimestamp: CREATED,
@@ -78,10 +83,10 @@ export function recordedSlice(
       addresses: [podIp(pod)],
       conditions: { ready: true, serving: true, terminating: false },
       nodeName: `node-${pod % NODES}`,
-      targetRef: { kind: 'Pod', namespace: 'bench', name: `${service}-${pod}`, uid: uid('90', pod) },
+      targetRef: { kind: 'Pod', namespace: NAMESPACE, name: `${service}-${pod}`, uid: uid('90', pod) },
       zone: `zone-${pod % 3}`,
     })),
-    ports: [{ name: 'http', port: TARGET_PORT, protocol: 'TCP' }],
+    ports: [{ name: PORT_NAME, port: TARGET_PORT, protocol: 'TCP' }],
   };
 }
 

@@ -152,9 +152,16 @@ export function setsockopt(fd: number, level: number, option: number, value: num
   call('setsockopt', `setsockopt(${level}, ${option})`, fd, level, option, bytes, bytes.length);
 }
 
-/** The bytes of an option, at most `size`. */
-export function getsockopt(fd: number, level: number, option: number, size: number): Buffer {
+/** The bytes of an option, at most `size`. Some are asked with a question in the same place. */
+export function getsockopt(
+  fd: number,
+  level: number,
+  option: number,
+  size: number,
+  question: Uint8Array = new Uint8Array(),
+): Buffer {
   const value = Buffer.alloc(size);
+  value.set(question);
   const length = Buffer.from(Int32Array.of(size).buffer);
   call('getsockopt', `getsockopt(${level}, ${option})`, fd, level, option, value, length);
   return value.subarray(0, length.readInt32LE());

@@ -13,7 +13,8 @@
  *   and nobody is woken up: on veth pairs the whole handshake runs within connect(2), and no scheduler has a part in it.
  * answer: until an answer has come, which another process sends; for a proxy that accepts before it reaches an endpoint.
  * name: COUNT connections to each target. Prints a line for each: ADDRESS:PORT and the address that answered.
- * await: one connection after the other, until the address NAME answers. Exit code 1 after ten seconds.
+ * await: one connection after the other, until the address NAME answers; prints a line when another one has. Exit code
+ *   1 after ten seconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -160,10 +161,12 @@ static void tell_names(int count, char **targets) {
 static int await_name(const char *wanted, const char *text) {
   char name[INET_ADDRSTRLEN + 1];
   struct sockaddr_in target = parse_target(text);
+  int begun = 0;
   uint64_t until = now() + AWAIT_SECONDS * 1000000000ull;
   while (now() < until) {
     call_once(&target, name);
     if (strcmp(name, wanted) == 0) return 0;
+    if (!begun) puts("begun"), fflush(stdout), begun = 1;
     usleep(AWAIT_PAUSE_MICROSECONDS);
   }
   fprintf(stderr, "%s was not answered by %s\n", text, wanted);

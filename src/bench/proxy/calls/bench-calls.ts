@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
@@ -59,14 +61,27 @@ export class BenchCalls {
     return names;
   }
 
-  /** Calls until the pod of that address answers. Throws after ten seconds. */
-  async awaitName(target: string, name: string): Promise<void> {
-    await this.#run('await', [name, target]);
+  /**
+   * Begins to call, and goes on until the pod of that address answers. Resolves when the first call was answered by
+   * another; `answered` rejects after ten seconds.
+   */
+  async awaitName(target: string, name: string): Promise<{ readonly answered: Promise<void> }> {
+    const child = spawn(this.#program, this.#args('await', [name, target]), {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const answered = once(child, 'exit').then(([code]) => {
+      if (code !== 0) throw new FlatnetError(`${target} is not answered by ${name}`, { code: 'ETIMEDOUT' });
+    });
+    await Promise.race([once(child.stdout, 'data'), answered]);
+    return { answered };
   }
 
   async #run(what: string, args: readonly string[]): Promise<string> {
+    return (await run(this.#program, this.#args(what, args), { timeoutMs: 300_000 })).stdout;
+  }
+
+  #args(what: string, args: readonly string[]): string[] {
     const { serverPath, clientPath } = this.#network;
-    const all = [what, serverPath, String(TARGET_PORT), clientPath, ...args];
-    return (await run(this.#program, all, { timeoutMs: 300_000 })).stdout;
+    return [what, serverPath, String(TARGET_PORT), clientPath, ...args];
   }
 }

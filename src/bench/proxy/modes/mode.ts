@@ -19,7 +19,7 @@ export interface BenchMode {
 /** The kernel of the node, seen from outside the proxy. */
 export interface KernelView {
   /** Called before the change is sent. */
-  readonly expectChange?: (change: Change) => void;
+  readonly expectChange?: (change: Change) => void | Promise<void>;
   /**
    * Returns when the kernel holds the change; blocks rather than turns, so that it takes no CPU from what is measured.
    * Throws ETIMEDOUT.

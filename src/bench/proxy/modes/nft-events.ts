@@ -1,18 +1,24 @@
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import * as libc from '../../../kernel/libc/libc.ts';
-import { decodeMessages } from '../../../kernel/netlink/message.ts';
+import { Attributes, decodeMessages } from '../../../kernel/netlink/message.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../kernel/netlink/socket.ts';
-import {
-  decodeElements,
-  decodeElementsHeader,
-  NFT_MSG_NEWSETELEM,
-  nftMessageType,
-} from '../../../kernel/nft/codec.ts';
+import { decodeElements, decodeElementsHeader } from '../../../kernel/nft/codec.ts';
 import { setName, type NftElement, type NftSet } from '../../../kernel/nft/objects.ts';
 
+// linux/netfilter/nfnetlink.h and nf_tables.h
 const NFNLGRP_NFTABLES = 7;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFT_MSG_NEWRULE = 6;
+const NFT_MSG_DELRULE = 8;
+const NFT_MSG_NEWSETELEM = 12;
+const NFTA_RULE_TABLE = 1;
+const NFTA_RULE_CHAIN = 2;
+const NFGENMSG_BYTES = 4;
 
-/** Waits, blocking and so without taking CPU from what is measured, for an element to be told by the kernel. */
+/** A read of the socket waits ten seconds. */
+const TRIES = 6;
+
+/** Waits, blocking and so without taking CPU from what is measured, for what nf_tables tells of transactions. */
 export class NftEvents {
   readonly #socket: NetlinkSocket;
   readonly #buffer = Buffer.alloc(256 * 1024);
@@ -22,22 +28,39 @@ export class NftEvents {
     this.#socket.joinGroup(NFNLGRP_NFTABLES);
   }
 
-  /** Throws when the element does not come within ten seconds. */
-  waitForElement(set: NftSet, element: NftElement): void {
-    for (;;) {
+  /** Returns when a message for which `wanted` is true has come. Throws ETIMEDOUT when none comes for a while. */
+  waitFor(what: string, wanted: (operation: number, body: Buffer) => boolean): void {
+    for (let left = TRIES; left > 0;) {
       const length = libc.recv(this.#socket.fd, this.#buffer, 0, 'wait for a change of nf_tables');
       if (length === undefined) {
-        throw new FlatnetError(`no change of ${setName(set)} within ten seconds`, { code: 'ETIMEDOUT' });
+        left -= 1;
+        continue;
       }
-      for (const message of decodeMessages(this.#buffer.subarray(0, length))) {
-        if (message.type !== nftMessageType(NFT_MSG_NEWSETELEM)) continue;
-        const header = decodeElementsHeader(message.body);
-        if (header.table !== set.table.name || header.set !== set.name) continue;
-        const found: NftElement[] = [];
-        decodeElements(message.body, set.kind, found);
-        if (found.some((other) => other.key === element.key && other.value === element.value)) return;
+      for (const { type, body } of decodeMessages(this.#buffer.subarray(0, length))) {
+        if (type >> 8 === NFNL_SUBSYS_NFTABLES && wanted(type & 0xff, body)) return;
       }
     }
+    throw new FlatnetError(`nf_tables told no change of ${what} for a minute`, { code: 'ETIMEDOUT' });
+  }
+
+  waitForElement(set: NftSet, element: NftElement): void {
+    this.waitFor(setName(set), (operation, body) => {
+      if (operation !== NFT_MSG_NEWSETELEM) return false;
+      const header = decodeElementsHeader(body);
+      if (header.table !== set.table.name || header.set !== set.name) return false;
+      const found: NftElement[] = [];
+      decodeElements(body, set.kind, found);
+      return found.some((other) => other.key === element.key && other.value === element.value);
+    });
+  }
+
+  /** A rule came to the chain or went from it. */
+  waitForRule(table: string, chain: string): void {
+    this.waitFor(`chain ${chain}`, (operation, body) => {
+      if (operation !== NFT_MSG_NEWRULE && operation !== NFT_MSG_DELRULE) return false;
+      const attributes = Attributes.parse(body, NFGENMSG_BYTES);
+      return attributes.string(NFTA_RULE_TABLE) === table && attributes.string(NFTA_RULE_CHAIN) === chain;
+    });
   }
 
   close(): void {
