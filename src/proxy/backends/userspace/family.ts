@@ -1,0 +1,189 @@
+import type { ConntrackKernel } from '../../../kernel/conntrack/objects.ts';
+import type { IptablesChange, IptablesKernel } from '../../../kernel/iptables/objects.ts';
+import { describeChange } from '../../../kernel/iptables/restore-text.ts';
+import { splitWords } from '../../../kernel/iptables/save-text.ts';
+import { FlatnetError } from '../../../errors/flatnet-error.ts';
+import type { Ip } from '../../../net/ip.ts';
+import type { SyncReport } from '../../backend.ts';
+import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
+import type { ProxySettings } from '../../settings.ts';
+import type { Chance } from './balancer.ts';
+import { CHAINS } from './chains.ts';
+import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
+import { fixedChanges, removal, savedTables } from './fixed-changes.ts';
+import { jumpsOf, readGuardRule, type FoundPort, type Jump } from './fixed-rules.ts';
+import type { Fronts, OpenFronts } from './fronts.ts';
+import type { RuleContext } from './rules.ts';
+import { ServiceTable } from './service-table.ts';
+import type { UserspaceSettings } from './settings.ts';
+import { deleteAltered, deleteOwn, deleteStrays } from './stale-flows.ts';
+
+export interface FamilyKernels {
+  readonly iptables: IptablesKernel;
+  readonly conntrack: ConntrackKernel;
+  readonly openFronts: OpenFronts;
+}
+
+interface Ready {
+  readonly fronts: Fronts;
+  readonly context: RuleContext;
+  readonly program: FamilyProgram;
+}
+
+/** Userspace mode in one address family: its sockets, and the rules that lead to them. */
+export class UserspaceFamily {
+  readonly #kernels: FamilyKernels;
+  readonly #settings: ProxySettings;
+  readonly #address: Ip;
+  readonly #chance: Chance;
+  readonly #jumps: readonly Jump[];
+  readonly #table = new ServiceTable();
+  #ready: Ready | undefined;
+  #fingerprint: string | undefined;
+  #removed = false;
+
+  /** Throws PROXY_ADDRESS when the node has no address of this family. */
+  constructor(kernels: FamilyKernels, settings: ProxySettings, mode: UserspaceSettings, chance: Chance) {
+    this.#kernels = kernels;
+    this.#settings = settings;
+    this.#chance = chance;
+    const { family } = kernels.iptables;
+    this.#address = proxyAddress(family, settings, mode);
+    const { nodePortAddresses, localhostNodePorts } = settings;
+    this.#jumps = jumpsOf({ family, nodePortAddresses, localhostNodePorts });
+  }
+
+  get family(): 4 | 6 {
+    return this.#kernels.iptables.family;
+  }
+
+  get iptables(): IptablesKernel {
+    return this.#kernels.iptables;
+  }
+
+  get table(): ServiceTable {
+    return this.#table;
+  }
+
+  get fronts(): Fronts | undefined {
+    return this.#ready?.fronts;
+  }
+
+  /** Has the sockets open, on the ports that an earlier process had where they are free, and the chains in place. */
+  async prepare(): Promise<void> {
+    const { iptables, openFronts } = this.#kernels;
+    const saved = await savedTables(iptables);
+    const { family } = this;
+    if (this.#ready === undefined) {
+      const former = formerPorts(saved.filter.get(CHAINS.nonLocal) ?? []);
+      const address = this.#address;
+      const fronts = await openFronts({ family, address, table: this.#table, former });
+      const { nodeIps, localTraffic } = this.#settings;
+      const context = { family, nodeIps, localTraffic, address, ports: fronts.ports };
+      this.#ready = { fronts, context, program: new FamilyProgram(context, this.#table, this.#chance) };
+    }
+    await this.#apply(fixedChanges(saved, this.#jumps, family));
+    this.#removed = false;
+  }
+
+  async rebuild(ports: Iterable<ServicePort>): Promise<FamilyReport> {
+    const { iptables, conntrack } = this.#kernels;
+    const { program, context } = this.#prepared();
+    const observed = new Map([
+      ['nat', await iptables.read('nat')] as const,
+      ['filter', await iptables.read('filter')] as const,
+    ]);
+    const update = program.rebuild(ports, observed, (rule) => iptables.key(rule));
+    await this.#apply(update.changes);
+    update.settle();
+    deleteStrays(conntrack, this.#table, context);
+    return this.#report(update);
+  }
+
+  async update(changes: readonly ServicePortChange[]): Promise<FamilyReport> {
+    const { program, context } = this.#prepared();
+    const update = program.update(changes);
+    await this.#apply(update.changes);
+    update.settle();
+    deleteAltered(this.#kernels.conntrack, this.family, update.altered, context);
+    return this.#report(update);
+  }
+
+  async foreignChange(): Promise<boolean> {
+    const { iptables } = this.#kernels;
+    if ((await iptables.fingerprint()) !== this.#fingerprint) return true;
+    const nat = await iptables.missingChains('nat', [CHAINS.portalsContainer]);
+    return nat.length > 0 || (await iptables.missingChains('filter', [CHAINS.nonLocal])).length > 0;
+  }
+
+  async remove(): Promise<void> {
+    const { iptables } = this.#kernels;
+    const saved = await savedTables(iptables);
+    await this.#apply(removal(saved));
+    this.#removed = true;
+  }
+
+  close(): void {
+    const { conntrack, iptables } = this.#kernels;
+    this.#ready?.fronts.close();
+    // Else they would lead to a port where nobody is, for as long as their clients go on.
+    if (this.#removed && this.#ready !== undefined) deleteOwn(conntrack, this.#ready.context);
+    this.#ready = undefined;
+    conntrack.close();
+    iptables.close();
+  }
+
+  #prepared(): Ready {
+    if (this.#ready === undefined) {
+      throw new FlatnetError('userspace mode is not prepared', { code: 'NOT_PREPARED' });
+    }
+    return this.#ready;
+  }
+
+  async #apply(changes: readonly IptablesChange[]): Promise<void> {
+    const { iptables } = this.#kernels;
+    if (changes.length > 0) await iptables.apply(changes);
+    if (changes.length > 0 || this.#fingerprint === undefined)
+      this.#fingerprint = await iptables.fingerprint();
+  }
+
+  #report({ changes, conflicts, failures }: FamilyUpdate): FamilyReport {
+    const { family } = this;
+    const lines = (): string[] => changes.flatMap((change) => describeChange(change, family));
+    return {
+      describe: lines,
+      conflicts,
+      failures,
+      written: written(changes),
+      total: this.#prepared().program.rules,
+    };
+  }
+}
+
+export interface FamilyReport extends Required<Pick<SyncReport, 'describe' | 'conflicts' | 'failures'>> {
+  readonly written: number;
+  readonly total: number;
+}
+
+function proxyAddress(family: 4 | 6, settings: ProxySettings, mode: UserspaceSettings): Ip {
+  const bound = (mode.bindAddresses ?? []).find((ip) => ip.family === family && ip.value !== 0n);
+  const address = bound ?? settings.nodeIps.find((ip) => ip.family === family);
+  if (address !== undefined) return address;
+  throw new FlatnetError(`userspace mode has no IPv${family} address of this node for its own ports`, {
+    code: 'PROXY_ADDRESS',
+    hint: `give the node an InternalIP of that family, or bindAddress`,
+  });
+}
+
+function formerPorts(rules: readonly string[]): FoundPort[] {
+  return rules.flatMap((rule) => readGuardRule(splitWords(rule)) ?? []);
+}
+
+function written(changes: readonly IptablesChange[]): number {
+  let count = 0;
+  for (const change of changes) {
+    if (change.operation === 'write-chain') count += change.rules.length;
+    else if (change.operation === 'append' || change.operation === 'prepend') count += 1;
+  }
+  return count;
+}
