@@ -1,6 +1,8 @@
 /** What one proxy process in one mode was measured to do. */
 export interface ProxyMeasurement {
   readonly mode: string;
+  /** Where the kernel is not this machine's. */
+  readonly machine?: 'user-mode-linux';
   readonly services: number;
   readonly endpoints: number;
   /** From the start of the process until the kernel held everything. */

@@ -1,8 +1,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { measureProxy } from './measure.ts';
 import { rounded, type ProxyMeasurement } from './measurement.ts';
 import { BENCH_MODES } from './modes/all-modes.ts';
+import { ipvsAvailable } from './modes/ipvs.ts';
+import type { BenchMode } from './modes/mode.ts';
 import { table } from './table.ts';
+import { benchInUml, INSIDE_UML } from './user-mode-linux.ts';
 
 interface Options {
   readonly mode: string;
@@ -12,6 +16,7 @@ interface Options {
   readonly changesSeconds: number;
   readonly connections: number;
   readonly syncTimeout: number;
+  readonly uml?: boolean;
   readonly json?: boolean;
 }
 
@@ -47,25 +52,62 @@ export function command(): Command {
     .option('--changes-seconds <number>', 'no more changes after so long', positive, 60)
     .option('--connections <number>', 'connections to measure for each target', positive, 2000)
     .option('--sync-timeout <seconds>', 'give up when the first sync takes longer', positive, 600)
+    .option('--uml', 'in user-mode-linux, as ipvs is where the kernel has no IPVS')
     .option('--json', 'one JSON object for each mode and number of Services, one a line')
     .action(bench);
 }
 
 async function bench(options: Options): Promise<void> {
   const sizes = options.services.length === 0 ? SIZES : options.services;
-  const modes = BENCH_MODES.filter(({ name }) => options.mode === ALL || options.mode === name);
+  const results: ProxyMeasurement[] = [];
+  const tell = (result: ProxyMeasurement): void => {
+    if (options.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
+    else results.push(result);
+  };
+  try {
+    for (const mode of BENCH_MODES) {
+      if (options.mode !== ALL && options.mode !== mode.name) continue;
+      if (!INSIDE_UML && (options.uml === true || (mode.name === 'ipvs' && !ipvsAvailable()))) {
+        progress(`${mode.name}: in user-mode-linux`);
+        await benchInUml(argumentsFor(mode, sizes, options), tell);
+      } else await benchMode(mode, sizes, options, tell);
+    }
+  } finally {
+    // What was measured before something went wrong took its time.
+    if (options.json !== true && results.length > 0) process.stdout.write(table(results));
+  }
+}
+
+async function benchMode(
+  mode: BenchMode,
+  sizes: readonly number[],
+  options: Options,
+  tell: (result: ProxyMeasurement) => void,
+): Promise<void> {
   const { endpoints, changes, connections } = options;
   const limits = { changesMs: options.changesSeconds * 1000, firstSyncTimeoutMs: options.syncTimeout * 1000 };
-  const results: ProxyMeasurement[] = [];
-  for (const mode of modes) {
-    for (const services of sizes) {
-      const scale = { services, endpoints, changes, connections, ...limits };
-      const result = rounded(await measureProxy(mode, scale, progress));
-      if (options.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
-      else results.push(result);
+  for (const services of sizes) {
+    const scale = { services, endpoints, changes, connections, ...limits };
+    try {
+      tell(rounded(await measureProxy(mode, scale, progress)));
+    } catch (error) {
+      if (!(error instanceof FlatnetError) || error.code !== 'BENCH_TIMEOUT') throw error;
+      process.stderr.write(`${mode.name} with ${services} Services: ${error.message}\n`);
+      return;
     }
   }
-  if (options.json !== true) process.stdout.write(table(results));
+}
+
+function argumentsFor(mode: BenchMode, sizes: readonly number[], options: Options): string[] {
+  const numbers = {
+    endpoints: options.endpoints,
+    changes: options.changes,
+    'changes-seconds': options.changesSeconds,
+    connections: options.connections,
+    'sync-timeout': options.syncTimeout,
+  };
+  const words = Object.entries(numbers).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  return ['--mode', mode.name, '--services', sizes.join(','), ...words];
 }
 
 function progress(what: string): void {

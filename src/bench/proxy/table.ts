@@ -32,10 +32,10 @@ export function table(results: readonly ProxyMeasurement[]): string {
 }
 
 function rowsOf(result: ProxyMeasurement): string[][] {
-  const { mode, services, endpoints, connectUs, changeMs } = result;
+  const { mode, machine, services, endpoints, connectUs, changeMs } = result;
   const own = [
     'flatnet',
-    mode,
+    machine === undefined ? mode : `${mode} (uml)`,
     String(services),
     seconds(result.firstSyncMs),
     changeMs.p50.toFixed(2),
@@ -48,7 +48,7 @@ function rowsOf(result: ProxyMeasurement): string[][] {
     ),
   ];
   const known = kubeProxyFigures(mode, services, endpoints);
-  if (known === undefined) return [own];
+  if (known === undefined || machine !== undefined) return [own];
   const { firstSyncMs, rssMb, lastServiceUs } = known;
   const last = lastServiceUs === undefined ? '' : lastServiceUs.toFixed(1);
   const bare = lastServiceUs === undefined ? '' : KUBE_PROXY_NO_RULES_US.toFixed(1);

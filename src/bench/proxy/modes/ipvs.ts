@@ -1,0 +1,61 @@
+import { FlatnetError } from '../../../errors/flatnet-error.ts';
+import { IpvsSocket } from '../../../kernel/ipvs/ipvs-socket.ts';
+import type { VirtualServerKey } from '../../../kernel/ipvs/objects.ts';
+import { wrongInKernel, type BenchCluster, type Change } from '../bench-cluster.ts';
+import { clusterIp, podIp, SERVICE_PORT } from '../recorded-objects.ts';
+import { pollBlocking } from './blocking-poll.ts';
+import type { BenchMode, KernelView } from './mode.ts';
+
+/** IPVS tells nothing by itself: the real servers of one Service are listed so often, a tenth of a millisecond of work. */
+const POLL_MS = 0.5;
+
+export const IPVS: BenchMode = {
+  name: 'ipvs',
+  proxyMode: 'ipvs',
+  changes: ['replace', 'add', 'remove'],
+  connection: 'handshake',
+  view: ({ node }) => new IpvsView(node.fd),
+};
+
+/** Whether this machine's kernel has IPVS, or could load it. */
+export function ipvsAvailable(): boolean {
+  const socket = IpvsSocket.open();
+  socket?.close();
+  return socket !== undefined;
+}
+
+class IpvsView implements KernelView {
+  readonly #ipvs: IpvsSocket;
+
+  constructor(netns: number) {
+    const ipvs = IpvsSocket.open(netns);
+    if (ipvs === undefined) throw new FlatnetError('the kernel has no IPVS', { code: 'IPVS_MISSING' });
+    this.#ipvs = ipvs;
+  }
+
+  awaitChange({ kind, index, pod }: Change): void {
+    pollBlocking(`the change of Service ${index}`, POLL_MS, () => {
+      return this.#balanced(index).has(podIp(pod)) === (kind !== 'remove');
+    });
+  }
+
+  verify(cluster: BenchCluster): void {
+    for (const [index, pods] of cluster.pods.entries()) {
+      const held = this.#balanced(index);
+      if (held.size !== pods.length || !pods.every((pod) => held.has(podIp(pod)))) {
+        throw wrongInKernel(`something else for Service ${index}`);
+      }
+    }
+  }
+
+  close(): void {
+    this.#ipvs.close();
+  }
+
+  /** Those that get new connections. */
+  #balanced(index: number): Set<string> {
+    const server: VirtualServerKey = { protocol: 'TCP', address: clusterIp(index), port: SERVICE_PORT };
+    const servers = this.#ipvs.realServers(server).filter(({ weight }) => weight > 0);
+    return new Set(servers.map(({ address }) => address));
+  }
+}

@@ -1,0 +1,32 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import type { ProxyMeasurement } from './measurement.ts';
+
+/** Name of the variable by which a process knows that it runs inside (scripts/uml.sh). */
+export const INSIDE_UML = process.env['FLATNET_UML'] === '1';
+
+const MODULES = 'ip_vs ip_vs_rr dummy veth';
+const TIMEOUT_SECONDS = 3600;
+
+/** Runs this benchmark in a Linux that has IPVS, as a process on this machine, and tells each result as it comes. */
+export async function benchInUml(
+  args: readonly string[],
+  tell: (result: ProxyMeasurement) => void,
+): Promise<void> {
+  const script = process.argv[1] ?? '';
+  const uml = join(dirname(script), '..', 'scripts', 'uml.sh');
+  const settings = ['--memory', '4G', '--timeout', String(TIMEOUT_SECONDS), '--modules', MODULES];
+  const child = spawn(uml, [...settings, '--', process.execPath, script, 'proxy', ...args, '--json'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  for await (const line of createInterface({ input: child.stdout })) {
+    tell({ ...(JSON.parse(line) as ProxyMeasurement), machine: 'user-mode-linux' });
+  }
+  const [code] = (await ended) as [number | null];
+  if (code === 0) return;
+  throw new FlatnetError(`the benchmark in user-mode-linux ended with ${code}`, { code: 'BENCH_UML' });
+}
