@@ -157,6 +157,16 @@ const MODE_FLAGS: readonly ProxyFlag[] = [
   flag('ipvs-udp-timeout', DURATION, ['ipvs.udpTimeout'], 'of UDP packets; 0 leaves it as it is'),
 ];
 
+const USERSPACE_FLAGS: readonly ProxyFlag[] = [
+  flag(
+    'proxy-port-range',
+    STRING,
+    ['portRange'],
+    'ports that the proxy may listen on, like 30000-32767 (userspace mode)',
+  ),
+  flag('udp-timeout', DURATION, ['udpIdleTimeout'], 'how long a UDP client may be silent (userspace mode)'),
+];
+
 const TRAFFIC_FLAGS: readonly ProxyFlag[] = [
   flag(
     'detect-local-mode',
@@ -248,15 +258,32 @@ const LOG_FLAGS: readonly ProxyFlag[] = [
   always('log-text-split-stream', BOOL, ['logging.options.text.splitStream'], 'without effect'),
 ];
 
-/** Every flag of kube-proxy 1.36, --help and --version apart. */
+/** klog's; kube-proxy takes them because a library of it does. */
+const KLOG_FLAGS: readonly ProxyFlag[] = [
+  ...[
+    'add-dir-header',
+    'alsologtostderr',
+    'logtostderr',
+    'one-output',
+    'skip-headers',
+    'skip-log-headers',
+  ].map((name) => always(name, BOOL, [], 'without effect: log lines are JSON on standard error')),
+  ...['log-backtrace-at', 'log-dir', 'log-file', 'log-file-max-size', 'stderrthreshold'].map((name) =>
+    always(name, STRING, [], 'without effect: log lines are JSON on standard error'),
+  ),
+];
+
+/** Every flag of kube-proxy 1.36, --help and --version apart, and the two of its former userspace mode. */
 export const PROXY_FLAGS: readonly ProxyFlag[] = [
   ...RUN_FLAGS,
   ...CLIENT_FLAGS,
   ...SERVER_FLAGS,
   ...MODE_FLAGS,
+  ...USERSPACE_FLAGS,
   ...TRAFFIC_FLAGS,
   ...NODE_FLAGS,
   ...LOG_FLAGS,
+  ...KLOG_FLAGS,
 ];
 
 /** The object of a file that says what these flags say. `values` are what `ProxyFlag.type.read` made, by flag name. */

@@ -93,6 +93,8 @@ export const proxyFields = {
   nodePortAddresses,
   oomScoreAdj: integer(-999, -1000, 1000),
   conntrack: section({
+    /** Of kube-proxy up to 1.13; maxPerCore and min took its place. */
+    max: integer(0, 0, INT32),
     maxPerCore: integer(32 * 1024, 0, INT32),
     min: integer(128 * 1024, 0, INT32),
     tcpEstablishedTimeout: duration(24 * HOUR),

@@ -21,6 +21,7 @@ const REASONS: Readonly<Record<string, string>> = {
   'logging.flushFrequency': LOG,
   'logging.vmodule': LOG,
   'logging.options': LOG,
+  'conntrack.max': 'kube-proxy has dropped it; set maxPerCore and min',
   enableProfiling: "/debug/pprof is of Go's runtime; run node with --inspect or --cpu-prof",
   showHiddenMetricsForVersion: 'no metrics are hidden',
   configSyncPeriod:

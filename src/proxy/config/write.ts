@@ -10,13 +10,15 @@ const DURATIONS = /(?:Period|Timeout|flushFrequency)$/;
 /** The configuration as a file that kube-proxy would write: fields in the order of the alphabet, defaults filled in. */
 export function writeKubeProxyConfig(config: KubeProxyConfig): string {
   const { udpIdleTimeout, resourceContainer, ...rest } = config;
-  const { portRange, nodePortAddresses, clusterCIDR } = rest;
+  const { portRange, nodePortAddresses, clusterCIDR, conntrack } = rest;
+  const { max, ...conntrackOfToday } = conntrack;
   return stringify(
     plain({
       ...rest,
       // Of earlier kube-proxies: a file of today has them only where they say something.
       ...(udpIdleTimeout === 250 ? {} : { udpIdleTimeout }),
       ...(resourceContainer === '' ? {} : { resourceContainer }),
+      conntrack: max === 0 ? conntrackOfToday : conntrack,
       bindAddress: config.bindAddress ?? '0.0.0.0',
       clusterCIDR: clusterCIDR.join(','),
       nodePortAddresses: nodePortAddresses === 'all' ? null : [nodePortAddresses].flat(),

@@ -1,0 +1,47 @@
+import { watch, type FSWatcher } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { sleep } from '../../timing/backoff.ts';
+
+/** Looked at that often too: not every file system tells of changes. */
+const LOOK_MS = 10_000;
+/** An editor writes in several steps. */
+const SETTLE_MS = 100;
+
+/**
+ * Calls back when the content of a file is another one, until the signal is aborted. Its folder is watched rather
+ * than the file, so that a file that is replaced is followed, and a ConfigMap's, whose folder `..data` is replaced.
+ */
+export async function watchFile(path: string, changed: () => void, signal: AbortSignal): Promise<void> {
+  let event = new AbortController();
+  const watcher = watchFolder(path, () => event.abort());
+  let last = await contentOf(path);
+  while (!signal.aborted) {
+    await sleep(LOOK_MS, AbortSignal.any([signal, event.signal]));
+    // Before it is read: what changes meanwhile is looked at again.
+    event = new AbortController();
+    await sleep(SETTLE_MS, signal);
+    const content = await contentOf(path);
+    // Between two steps of who replaces it there may be none for a moment.
+    if (signal.aborted || content === undefined || content === last) continue;
+    last = content;
+    changed();
+  }
+  watcher?.close();
+}
+
+async function contentOf(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch(() => undefined);
+}
+
+/** Undefined where there is no such folder, or no watches are left (fs.inotify.max_user_watches). */
+function watchFolder(path: string, touched: () => void): FSWatcher | undefined {
+  try {
+    const watcher = watch(dirname(path), (_, name) => {
+      if (name === null || name === basename(path) || name === '..data') touched();
+    });
+    return watcher.on('error', touched);
+  } catch {
+    return undefined;
+  }
+}
