@@ -1,0 +1,35 @@
+/** A call that has taken so long waits for nothing that others could be in the way of. */
+const PATIENCE_MS = 500;
+
+/** So many calls at once and no more: how long one takes then tells of the network, not of this process. */
+export class CallSlots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(slots: number) {
+    this.#free = slots;
+  }
+
+  async use<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    let held = true;
+    const release = (): void => {
+      if (held) this.#release();
+      held = false;
+    };
+    const timer = setTimeout(release, PATIENCE_MS);
+    try {
+      return await call();
+    } finally {
+      clearTimeout(timer);
+      release();
+    }
+  }
+
+  #release(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free += 1;
+    else next();
+  }
+}

@@ -1,0 +1,22 @@
+import type { ProxyMode } from '../../../src/proxy/backend.ts';
+import { protocolOf } from './call-row.ts';
+import type { Exception, Row, Topic } from './row.ts';
+
+/** What a mode cannot do wherever it comes up; undefined: it can. */
+type Limit = (row: Row, topic: Topic) => Exception | undefined;
+
+const LIMITS: Partial<Record<ProxyMode, Limit>> = {
+  userspace: ({ outcome, ...row }, topic) => {
+    if (protocolOf(row, topic) === 'SCTP') {
+      return { reason: 'Node.js has no SCTP sockets', instead: 'untested' };
+    }
+    if (outcome.kind !== 'answered' || outcome.source === 'node') return undefined;
+    const reason = 'the proxy itself connects to the endpoint, which sees the proxy';
+    return { reason, instead: { ...outcome, source: 'node' } };
+  },
+};
+
+/** What the row says of the mode, or what goes for all rows of its kind. */
+export function exceptionOf(mode: ProxyMode, row: Row, topic: Topic): Exception | undefined {
+  return row.except?.[mode] ?? LIMITS[mode]?.(row, topic);
+}

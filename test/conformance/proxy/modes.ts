@@ -1,0 +1,20 @@
+import type { ProxyBackend, ProxyMode } from '../../../src/proxy/backend.ts';
+import type { ProxySettings } from '../../../src/proxy/settings.ts';
+
+/** A mode, or a variant of one, as the suite opens it. */
+export interface ConformingMode {
+  /** `iptables (legacy)`. */
+  readonly name: string;
+  readonly mode: ProxyMode;
+  /** `netns`: descriptor of the namespace of the node. */
+  open(settings: ProxySettings, netns: number): Promise<ProxyBackend>;
+}
+
+export const NFTABLES: ConformingMode = {
+  name: 'nftables',
+  mode: 'nftables',
+  async open(settings, netns) {
+    const { NftablesBackend } = await import('../../../src/proxy/backends/nftables/backend.ts');
+    return await NftablesBackend.open(settings, { netns });
+  },
+};
