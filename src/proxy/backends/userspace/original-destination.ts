@@ -19,7 +19,8 @@ const SOCKADDR_SIZE = 28;
  */
 export function originalDestination(socket: Socket, family: IpFamily): Destination | undefined {
   // Node.js has no public way to a socket's descriptor; every release since 0.x keeps it here on POSIX systems.
-  const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd;
+  const handle = Reflect.get(socket, '_handle') as { readonly fd?: number } | null | undefined;
+  const fd = handle?.fd;
   if (fd === undefined || fd < 0) return undefined;
   const { level, option } = OPTIONS[family];
   try {

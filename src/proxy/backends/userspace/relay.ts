@@ -6,9 +6,6 @@ import type { Socket } from 'node:net';
  * been made with `allowHalfOpen`.
  */
 export function relay(client: Socket, server: Socket): void {
-  const breaks = (other: Socket): void => {
-    if (!other.destroyed) other.resetAndDestroy();
-  };
   client.once('error', () => breaks(server));
   server.once('error', () => breaks(client));
   // Without an error on it a socket is destroyed before its time only by the owner of both.
@@ -20,4 +17,8 @@ export function relay(client: Socket, server: Socket): void {
   });
   client.pipe(server);
   server.pipe(client);
+}
+
+function breaks(other: Socket): void {
+  if (!other.destroyed) other.resetAndDestroy();
 }

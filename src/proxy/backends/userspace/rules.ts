@@ -135,18 +135,14 @@ function unique(ranges: readonly Cidr[]): Cidr[] {
 
 /** Those sources as far as they are pods of this node. */
 function fromPods(sources: readonly Match[], local: LocalTraffic, family: IpFamily): Match[] {
-  switch (local.kind) {
-    case 'none':
-      return [];
-    case 'bridge':
-      return sources.map((source) => ({ ...source, device: local.device }));
-    case 'interface-prefix':
-      return sources.map((source) => ({ ...source, device: `${local.prefix}+` }));
-    case 'cidrs':
-      return local.cidrs
-        .filter((cidr) => cidr.family === family)
-        .flatMap((cidr) => sources.flatMap(({ source }) => intersection(cidr, source)).map(anywhereOrFrom));
+  if (local.kind === 'none') return [];
+  if (local.kind === 'bridge') return sources.map((source) => ({ ...source, device: local.device }));
+  if (local.kind === 'interface-prefix') {
+    return sources.map((source) => ({ ...source, device: `${local.prefix}+` }));
   }
+  return local.cidrs
+    .filter((cidr) => cidr.family === family)
+    .flatMap((cidr) => sources.flatMap(({ source }) => intersection(cidr, source)).map(anywhereOrFrom));
 }
 
 /** A match has one source: of two prefixes, the longer one if it lies in the other. */

@@ -84,7 +84,6 @@ export class TcpFront {
       this.#changed();
     });
     // While the endpoint is being called nobody else listens; a client that gives up is seen below.
-    const ignore = (): void => {};
     client.on('error', ignore);
     try {
       const destination = originalDestination(client, family);
@@ -119,6 +118,8 @@ export class TcpFront {
   }
 }
 
+function ignore(): void {}
+
 function connectTcp(family: IpFamily, netns: number | undefined): Connect<Socket> {
   return async ({ address, port }, timeoutMs) =>
     await new Promise<Attempt<Socket>>((resolve) => {
@@ -137,7 +138,7 @@ function connectTcp(family: IpFamily, netns: number | undefined): Connect<Socket
         clearTimeout(timer);
         socket.off('error', failed);
         if (attempt.kind !== 'connected') {
-          socket.on('error', () => {});
+          socket.on('error', ignore);
           socket.destroy();
         }
         resolve(attempt);
