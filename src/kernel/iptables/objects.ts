@@ -75,10 +75,10 @@ export interface IptablesKernel {
   /** Which of these chains the table does not have. Costs nothing that grows with the number of rules. */
   missingChains(table: TableName, chains: readonly string[]): Promise<string[]>;
   /**
-   * Tells apart states of the tables: the same when nobody changed anything. Undefined where only reading everything
-   * would tell.
+   * Whether somebody else changed chains of the proxy (KUBE-*) or of the kernel since this was last read or applied, as
+   * far as the kernel tells without everything being read. Costs nothing that grows with the number of rules.
    */
-  fingerprint(): Promise<string | undefined>;
+  alteredByOthers(): Promise<boolean>;
   /** Calls back when somebody may have changed a table. Absent where the kernel does not tell. */
   watch?(changed: () => void): () => void;
   close(): void;

@@ -29,8 +29,8 @@ export type RuleMatch =
 export type RuleTarget =
   | { readonly kind: 'verdict'; readonly verdict: 'ACCEPT' | 'DROP' | 'RETURN' }
   | { readonly kind: 'jump'; readonly chain: string }
-  /** ICMP port unreachable. */
-  | { readonly kind: 'reject' }
+  /** ICMP port unreachable; for TCP a reset can be had instead. */
+  | { readonly kind: 'reject'; readonly with?: 'tcp-reset' }
   | { readonly kind: 'dnat'; readonly address: string; readonly port: number }
   /** mark = (mark & ~mask) ^ value */
   | { readonly kind: 'mark'; readonly value: number; readonly mask: number }

@@ -1,51 +1,176 @@
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
-import type { IptablesKernel, IptablesVariant } from '../../../kernel/iptables/objects.ts';
+import {
+  TABLES,
+  type IptablesChange,
+  type IptablesKernel,
+  type IptablesVariant,
+  type ObservedTable,
+  type TableName,
+} from '../../../kernel/iptables/objects.ts';
+import { openIptables } from '../../../kernel/iptables/open.ts';
+import { describeChange } from '../../../kernel/iptables/restore-text.ts';
+import { observedText } from '../../../kernel/iptables/save-text.ts';
+import { chooseVariant } from '../../../kernel/iptables/variant.ts';
 import type { Logger } from '../../../log/logger.ts';
-import type { ProxyBackend, SyncReport } from '../../backend.ts';
+import type { ProxyBackend, ServiceConflict, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
+import type { ObservedTables } from './adoption.ts';
+import { CANARY } from './chain-names.ts';
+import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
+import { INVALID_COUNTER, LOCALHOST_COUNTER, servesLocalhost } from './fixed-rules.ts';
+import { KernelNodeState, type NodeState } from './node-state.ts';
+import { removalOf } from './removal.ts';
 
 export interface IptablesModeSettings {
-  /** Default: found out from what the node's kubelet and others have programmed. */
+  /** Default: the one that the node uses already (`detectVariant`). */
   readonly variant?: IptablesVariant;
 }
 
-/** Service ports in kube-proxy's chains of iptables. */
+interface Family {
+  readonly kernel: IptablesKernel;
+  readonly program: FamilyProgram;
+}
+
+/** Service ports in the chains of iptables that kube-proxy has, by the same names. */
 export class IptablesBackend implements ProxyBackend {
   readonly mode = 'iptables';
-  readonly #kernels: readonly IptablesKernel[];
+  readonly watch?: (changed: () => void) => () => void;
+  readonly #families: readonly Family[];
+  readonly #settings: ProxySettings;
+  readonly #node: NodeState;
 
-  constructor(kernels: readonly IptablesKernel[], _settings: ProxySettings) {
-    this.#kernels = kernels;
+  /** `kernels`: one for each family that is to be served. */
+  constructor(kernels: readonly IptablesKernel[], node: NodeState, settings: ProxySettings) {
+    this.#node = node;
+    this.#settings = settings;
+    this.#families = kernels.map((kernel) => ({ kernel, program: new FamilyProgram(kernel, settings) }));
+    if (kernels.some(({ watch }) => watch !== undefined))
+      this.watch = (changed) => watchAll(kernels, changed);
   }
 
+  /** Opens iptables of a network namespace. Throws IPTABLES_MISSING where the node has no iptables. */
   static async open(
-    _settings: ProxySettings,
-    _modeSettings: IptablesModeSettings = {},
-    _logger?: Logger,
-    _netns?: number,
+    settings: ProxySettings,
+    modeSettings: IptablesModeSettings = {},
+    logger?: Logger,
+    netns?: number,
   ): Promise<IptablesBackend> {
-    return Promise.reject(new FlatnetError('the iptables mode is not there yet', { code: 'ENOSYS' }));
+    const { variant, why } = await chooseVariant(modeSettings.variant, netns);
+    logger?.info({ variant, why }, `iptables variant ${variant}: ${why}`);
+    const kernels: IptablesKernel[] = [];
+    for (const family of settings.families) kernels.push(await openIptables({ family, variant, netns }));
+    return new IptablesBackend(kernels, new KernelNodeState(netns), settings);
   }
 
-  async prepare(): Promise<void> {}
-
-  async rebuild(_ports: Iterable<ServicePort>): Promise<SyncReport> {
-    return Promise.resolve({ describe: () => [], conflicts: [] });
+  async prepare(): Promise<void> {
+    const counters = new Set<string>();
+    for (const name of [INVALID_COUNTER, LOCALHOST_COUNTER])
+      if (this.#node.ensureCounter(name)) counters.add(name);
+    const tcpBeLiberal = this.#node.tcpBeLiberal();
+    for (const { kernel, program } of this.#families) {
+      if (servesLocalhost(this.#settings, kernel.family)) this.#node.routeLocalnet();
+      program.learn({ counters, tcpBeLiberal });
+      // Tells whether the kernel has iptables at all.
+      await kernel.read('mangle');
+    }
   }
 
-  async update(_changes: readonly ServicePortChange[]): Promise<SyncReport> {
-    return Promise.resolve({ describe: () => [], conflicts: [] });
+  async rebuild(ports: Iterable<ServicePort>): Promise<SyncReport> {
+    const all = [...ports];
+    const updates: [Family, FamilyUpdate][] = [];
+    for (const family of this.#families) {
+      const own = all.filter((port) => port.family === family.kernel.family);
+      updates.push([family, await this.#rebuildFamily(family, own)]);
+    }
+    return this.#report(updates);
+  }
+
+  async update(changes: readonly ServicePortChange[]): Promise<SyncReport> {
+    const updates: [Family, FamilyUpdate][] = [];
+    for (const family of this.#families) {
+      const suffix = `/${family.kernel.family}`;
+      const own = changes.filter(({ id }) => id.endsWith(suffix));
+      if (own.length === 0) continue;
+      const update = family.program.update(own);
+      await family.kernel.apply(update.changes);
+      updates.push([family, update]);
+    }
+    return this.#report(updates);
   }
 
   async foreignChange(): Promise<boolean> {
-    return Promise.resolve(false);
+    for (const { kernel } of this.#families) {
+      if (await kernel.alteredByOthers()) return true;
+      for (const table of TABLES) {
+        if ((await kernel.missingChains(table, [CANARY])).length > 0) return true;
+      }
+    }
+    return false;
   }
 
-  async remove(): Promise<void> {}
+  async remove(): Promise<void> {
+    for (const { kernel } of this.#families) {
+      await kernel.apply(removalOf(kernel.family, await readText(kernel)));
+    }
+  }
 
   async close(): Promise<void> {
-    for (const kernel of this.#kernels) kernel.close();
+    for (const { kernel } of this.#families) kernel.close();
+    this.#node.close();
     return Promise.resolve();
   }
+
+  async #rebuildFamily({ kernel, program }: Family, ports: readonly ServicePort[]): Promise<FamilyUpdate> {
+    try {
+      const update = program.rebuild(await readAll(kernel), ports);
+      await kernel.apply(update.changes);
+      return update;
+    } catch (error) {
+      // Counters are there, but the match that counts in them is not (no xt_nfacct).
+      if (!(error instanceof FlatnetError) || !error.message.includes('nfacct')) throw error;
+      program.learn({ counters: new Set(), tcpBeLiberal: this.#node.tcpBeLiberal() });
+      const update = program.rebuild(await readAll(kernel), ports);
+      await kernel.apply(update.changes);
+      return update;
+    }
+  }
+
+  #report(updates: readonly [Family, FamilyUpdate][]): SyncReport {
+    const conflicts: ServiceConflict[] = updates.flatMap(([, update]) => update.conflicts);
+    const written = updates.reduce((sum, [, update]) => sum + update.written, 0);
+    const total = this.#families.reduce((sum, { program }) => sum + program.rules, 0);
+    const describe = (): string[] =>
+      updates.flatMap(([{ kernel }, { changes }]) => describeAll(changes, kernel));
+    return { describe, conflicts, rules: { written, total } };
+  }
+}
+
+function describeAll(changes: readonly IptablesChange[], { family }: IptablesKernel): string[] {
+  const tool = family === 4 ? 'iptables' : 'ip6tables';
+  return changes.flatMap((change) =>
+    describeChange(change, family).map((line) => `${tool} -t ${change.table} ${line}`),
+  );
+}
+
+async function readAll(kernel: IptablesKernel): Promise<ObservedTables> {
+  return {
+    mangle: await kernel.read('mangle'),
+    nat: await kernel.read('nat'),
+    filter: await kernel.read('filter'),
+  };
+}
+
+/** As iptables-save prints it. */
+async function readText(kernel: IptablesKernel): Promise<ObservedTables> {
+  const table = async (name: TableName): Promise<ObservedTable> =>
+    observedText(await kernel.save(name), name);
+  return { mangle: await table('mangle'), nat: await table('nat'), filter: await table('filter') };
+}
+
+function watchAll(kernels: readonly IptablesKernel[], changed: () => void): () => void {
+  const ends = kernels.map((kernel) => kernel.watch?.(changed));
+  return () => {
+    for (const end of ends) end?.();
+  };
 }
