@@ -1,27 +1,15 @@
-import dgram from 'node:dgram';
 import { once } from 'node:events';
-import net from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { servicePort } from '../../../../test/conformance/proxy/service-ports.ts';
-import { run } from '../../../kernel/exec/run.ts';
-import { bindUdp, listenTcp, tcpSocket } from '../../../kernel/netns/listen.ts';
-import { createNetns, deleteNetns, Netns } from '../../../kernel/netns/netns.ts';
 import { createLogger } from '../../../log/logger.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip } from '../../../net/ip.ts';
-import type { ServiceEndpoint } from '../../services/service-port.ts';
+import type { ServicePort } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import { UserspaceBackend } from './backend.ts';
+import { endpoint, GATEWAY, KernelNetwork, NODE, OUTSIDE, textOf } from './kernel-network.ts';
 
-/** A node with a wire to a pod, which has several addresses, and one to a machine outside. */
-const NODE = { 4: '10.250.0.1', 6: 'fd00:250::1' } as const;
 const SERVICE = { 4: '10.96.0.1', 6: 'fd00:10:96::1' } as const;
-const POD = { 4: '10.244.1.', 6: 'fd00:10:244:1::' } as const;
-const PREFIX = `fnt-us${process.pid}`;
-
-let spaces: Record<'node' | 'pod' | 'outside', Netns>;
-let backend: UserspaceBackend;
-let ends: (() => void)[] = [];
 
 const SETTINGS: ProxySettings = {
   families: [4, 6],
@@ -34,127 +22,338 @@ const SETTINGS: ProxySettings = {
   masqueradeBit: 14,
 };
 
+let network: KernelNetwork;
+let backend: UserspaceBackend;
+
 beforeEach(async () => {
-  const names = (['node', 'pod', 'outside'] as const).map((name) => [name, `${PREFIX}-${name}`] as const);
-  for (const [, name] of names) {
-    deleteNetns(name);
-    createNetns(name);
-  }
-  spaces = Object.fromEntries(names.map(([key, name]) => [key, Netns.named(name)])) as typeof spaces;
-  const commands = [
-    ['pod', 'link set lo up'],
-    ['node', 'link set lo up'],
-    ['outside', 'link set lo up'],
-    ['node', `link add pod0 type veth peer name eth0 netns ${PREFIX}-pod`],
-    ['node', `link add eth0 type veth peer name eth0 netns ${PREFIX}-outside`],
-    ['node', 'addr add 10.244.1.1/24 dev pod0'],
-    ['node', 'addr add fd00:10:244:1::1/64 dev pod0 nodad'],
-    ['node', 'addr add 10.250.0.1/24 dev eth0'],
-    ['node', 'addr add fd00:250::1/64 dev eth0 nodad'],
-    ...[10, 11, 12].flatMap((last) => [
-      ['pod', `addr add 10.244.1.${last}/24 dev eth0`],
-      ['pod', `addr add fd00:10:244:1::${last}/64 dev eth0 nodad`],
-    ]),
-    ['outside', 'addr add 10.250.0.3/24 dev eth0'],
-    ['outside', 'addr add fd00:250::3/64 dev eth0 nodad'],
-    ['node', 'link set pod0 up'],
-    ['node', 'link set eth0 up'],
-    ['pod', 'link set eth0 up'],
-    ['outside', 'link set eth0 up'],
-    ['pod', 'route add default via 10.244.1.1'],
-    ['pod', '-6 route add default via fd00:10:244:1::1'],
-    ['outside', 'route add default via 10.250.0.1'],
-    ['outside', '-6 route add default via fd00:250::1'],
-    ['node', 'route add default via 10.250.0.3'],
-    ['node', '-6 route add default via fd00:250::3'],
-  ] as const;
-  for (const [space, command] of commands) {
-    await run('ip', command.split(' '), { netns: spaces[space as keyof typeof spaces].fd });
-  }
-  await run('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'], {
-    netns: spaces.node.fd,
-  });
+  network = await KernelNetwork.make(`fnt-us${process.pid}`);
   backend = await open();
 });
 
 afterEach(async () => {
   await backend.close();
-  for (const end of ends) end();
-  ends = [];
-  for (const [key, space] of Object.entries(spaces)) {
-    space.close();
-    deleteNetns(`${PREFIX}-${key}`);
-  }
+  network.end();
 });
 
 async function open(): Promise<UserspaceBackend> {
   const logger = createLogger('test', 'silent');
-  const opened = await UserspaceBackend.open(SETTINGS, {}, logger, spaces.node.fd);
+  const opened = await UserspaceBackend.open(SETTINGS, {}, logger, network.netns('node'));
   await opened.prepare();
   return opened;
 }
 
-const endpoint = (family: 4 | 6, last: number, port = 8080): ServiceEndpoint => ({
-  address: `${POD[family]}${last}`,
-  port,
-  local: true,
-});
-
-function serve(host: string, port: number, handle: (socket: net.Socket) => void): void {
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => {});
-    ends.push(() => socket.destroy());
-    handle(socket);
-  });
-  server.listen({ fd: listenTcp(Ip.parse(host), port, { netns: spaces.pod.fd, backlog: 1024 }) });
-  ends.push(() => server.close());
-}
-
-/** Answers with its address and ends. */
-function serveName(host: string, port = 8080): void {
-  serve(host, port, (socket) => {
-    socket.resume();
-    socket.end(`${host} sees ${socket.remoteAddress}`);
-  });
-}
-
-async function connect(from: keyof typeof spaces, host: string, port: number): Promise<net.Socket> {
-  const family = net.isIPv6(host) ? 6 : 4;
-  const socket = new net.Socket({ fd: tcpSocket(family, spaces[from].fd), allowHalfOpen: true });
-  ends.push(() => socket.destroy());
-  socket.connect(port, host);
-  const signal = AbortSignal.timeout(2000);
-  await once(socket, 'connect', { signal });
-  return socket;
-}
-
-async function ask(from: keyof typeof spaces, host: string, port: number): Promise<string> {
-  const socket = await connect(from, host, port);
-  return await textOf(socket);
-}
-
-async function textOf(socket: net.Socket): Promise<string> {
-  let text = '';
-  socket.on('data', (data: Buffer) => (text += data.toString()));
-  await once(socket, 'end');
-  socket.end();
-  return text;
-}
+const change = (port: ServicePort) => [{ id: port.id, port }];
+const refused = { code: 'ECONNREFUSED' };
+const silent = { name: 'AbortError' };
 
 test.each([4, 6] as const)('IPv%i: pods, the node and others reach a Service', async (family) => {
-  serveName(endpoint(family, 10).address);
   const web = servicePort({
     family,
-    nodePort: 30080,
+    nodePort: 30_080,
     externalIps: [family === 4 ? '192.0.2.9' : '2001:db8::9'],
     endpoints: [endpoint(family, 10)],
   });
+  network.serveName(endpoint(family, 10));
   await backend.rebuild([web]);
-  const node = family === 4 ? '10.244.1.1' : 'fd00:10:244:1::1';
   for (const from of ['pod', 'node', 'outside'] as const) {
-    expect(await ask(from, SERVICE[family], 80)).toBe(`${endpoint(family, 10).address} sees ${node}`);
-    expect(await ask(from, NODE[family], 30080)).toContain('sees');
-    expect(await ask(from, web.externalIps[0] ?? '', 80)).toContain('sees');
+    for (const [host, port] of [
+      [SERVICE[family], 80],
+      [NODE[family], 30_080],
+      [GATEWAY[family], 30_080],
+      [web.externalIps[0] ?? '', 80],
+    ] as const) {
+      expect(await network.ask(from, host, port)).toBe(
+        `${endpoint(family, 10).address} sees ${GATEWAY[family]}`,
+      );
+    }
   }
-  if (family === 4) expect(await ask('node', '127.0.0.1', 30080)).toContain('sees');
+  if (family === 4) expect(await network.ask('node', '127.0.0.1', 30_080)).toContain('sees');
+});
+
+test.each([4, 6] as const)(
+  'IPv%i: without endpoints a Service refuses; gone, it is no longer there',
+  async (family) => {
+    network.serveName(endpoint(family, 10));
+    const web = servicePort({ family, nodePort: 30_080 });
+    await backend.rebuild([web]);
+    for (const from of ['pod', 'node', 'outside'] as const) {
+      await expect(network.ask(from, SERVICE[family], 80)).rejects.toMatchObject(refused);
+      await expect(network.ask(from, NODE[family], 30_080)).rejects.toMatchObject(refused);
+    }
+    await backend.update(change({ ...web, endpoints: [endpoint(family, 10)], hasEndpoints: true }));
+    expect(await network.ask('outside', SERVICE[family], 80)).toContain('sees');
+    await backend.update(change(web));
+    await expect(network.ask('outside', SERVICE[family], 80)).rejects.toMatchObject(refused);
+    await backend.update([{ id: web.id, port: undefined }]);
+    await expect(network.connect('pod', SERVICE[family], 80, 300)).rejects.toMatchObject(silent);
+  },
+);
+
+test('policies Local and source ranges: who may not is met with silence, who may is served', async () => {
+  const local = endpoint(4, 10);
+  network.serveName(local);
+  network.serveName(endpoint(4, 11));
+  const web = servicePort({
+    nodePort: 30_080,
+    loadBalancerIps: ['192.0.2.20'],
+    externalLocal: true,
+    internalLocal: true,
+    endpoints: [endpoint(4, 11)],
+    localEndpoints: [],
+    hasEndpoints: true,
+  });
+  await backend.rebuild([web]);
+  await expect(network.connect('pod', SERVICE[4], 80, 300)).rejects.toMatchObject(silent);
+  await expect(network.connect('outside', NODE[4], 30_080, 300)).rejects.toMatchObject(silent);
+  expect(await network.ask('pod', NODE[4], 30_080)).toContain('10.244.1.11 sees');
+  expect(await network.ask('node', '192.0.2.20', 80)).toContain('10.244.1.11 sees');
+  await backend.update(change({ ...web, localEndpoints: [local] }));
+  expect(await network.ask('outside', NODE[4], 30_080)).toContain('10.244.1.10 sees');
+  expect(await network.ask('pod', SERVICE[4], 80)).toContain('10.244.1.10 sees');
+  const guarded = { ...web, localEndpoints: [local], sourceRanges: ['10.250.0.4/32', '10.244.0.0/16'] };
+  await backend.update(change(guarded));
+  await expect(network.connect('outside', '192.0.2.20', 80, 300)).rejects.toMatchObject(silent);
+  expect(await network.ask('pod', '192.0.2.20', 80)).toContain('10.244.1.11 sees');
+  expect(await network.ask('outside', NODE[4], 30_080)).toContain('sees');
+  await backend.update(change({ ...guarded, sourceRanges: [`${OUTSIDE[4]}/32`] }));
+  expect(await network.ask('outside', '192.0.2.20', 80)).toContain('10.244.1.10 sees');
+});
+
+test('connections go to the endpoints in turn, and past those that are dead', async () => {
+  for (const last of [10, 11]) network.serveName(endpoint(4, last));
+  // 12 refuses, 13 does not answer at all.
+  await network.ip('pod', 'addr del 10.244.1.13/24 dev eth0');
+  const web = servicePort({ endpoints: [10, 11, 12, 13].map((last) => endpoint(4, last)) });
+  await backend.rebuild([web]);
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, async () => network.ask('outside', SERVICE[4], 80, 5000)),
+  );
+  const count = (last: number): number =>
+    answers.filter((answer) => answer.startsWith(`10.244.1.${last} `)).length;
+  expect(count(10) + count(11)).toBe(40);
+  expect(count(10)).toBeGreaterThanOrEqual(10);
+  expect(count(11)).toBeGreaterThanOrEqual(10);
+});
+
+test('when every endpoint is dead the connection is reset', async () => {
+  await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10), endpoint(4, 11)] })]);
+  const socket = await network.connect('outside', SERVICE[4], 80);
+  const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];
+  expect(error.code).toBe('ECONNRESET');
+});
+
+test('a client stays with its endpoint, and gets another one when that is dead', async () => {
+  const lasts = [10, 11, 12];
+  for (const last of lasts) network.serveName(endpoint(4, last));
+  const web = servicePort({ affinitySeconds: 60, endpoints: lasts.map((last) => endpoint(4, last)) });
+  await backend.rebuild([web]);
+  const first = await network.ask('outside', SERVICE[4], 80);
+  for (let i = 0; i < 6; i += 1) expect(await network.ask('outside', SERVICE[4], 80)).toBe(first);
+  const dead = first.split(' ')[0] ?? '';
+  await network.ip('pod', `addr del ${dead}/24 dev eth0`);
+  const second = await network.ask('outside', SERVICE[4], 80, 5000);
+  expect(second).not.toBe(first);
+  for (let i = 0; i < 6; i += 1) expect(await network.ask('outside', SERVICE[4], 80)).toBe(second);
+});
+
+test('each half of a connection ends by itself', async () => {
+  network.serve(endpoint(4, 10).address, 8080, (socket) => {
+    void textOf(socket).then((text) => socket.end(`heard ${text}`));
+  });
+  await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
+  const socket = await network.connect('outside', SERVICE[4], 80);
+  socket.end('all of it');
+  expect(await textOf(socket)).toBe('heard all of it');
+});
+
+test('what breaks one side breaks the other', async () => {
+  const accepted = new Promise<import('node:net').Socket>((resolve) => {
+    network.serve(endpoint(4, 10).address, 8080, resolve);
+  });
+  await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
+  const client = await network.connect('outside', SERVICE[4], 80);
+  const server = await accepted;
+  server.resetAndDestroy();
+  const [error] = (await once(client, 'error')) as [NodeJS.ErrnoException];
+  expect(error.code).toBe('ECONNRESET');
+});
+
+test('a slow reader slows its writer down: 50 MB arrive, and little of them waits in memory', async () => {
+  const size = 50 * 1024 * 1024;
+  const block = Buffer.alloc(64 * 1024, 'flatnet');
+  let written = 0;
+  network.serve(endpoint(4, 10).address, 8080, (socket) => {
+    const write = (): void => {
+      while (written < size) {
+        written += block.length;
+        if (!socket.write(block)) return;
+      }
+      socket.end();
+    };
+    socket.on('drain', write);
+    write();
+  });
+  await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
+  const client = await network.connect('outside', SERVICE[4], 80);
+  client.pause();
+  // Until nothing moves any more: all buffers on the way are full.
+  for (let before = -1; before !== written;) {
+    before = written;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  expect(written).toBeLessThan(30 * 1024 * 1024);
+  expect(process.memoryUsage().arrayBuffers).toBeLessThan(16 * 1024 * 1024);
+  let read = 0;
+  client.on('data', (data: Buffer) => (read += data.length));
+  client.resume();
+  await once(client, 'end');
+  expect(read).toBe(size);
+});
+
+test('1,000 connections at once, all of them carried', async () => {
+  network.serve(endpoint(4, 10).address, 8080, (socket) => {
+    socket.on('data', (data) => socket.write(data));
+    socket.on('end', () => socket.end());
+  });
+  await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
+  const sockets = await Promise.all(
+    Array.from({ length: 1000 }, async () => network.connect('outside', SERVICE[4], 80, 10_000)),
+  );
+  await Promise.all(
+    sockets.map(async (socket, index) => {
+      socket.end(`number ${index}`);
+      expect(await textOf(socket)).toBe(`number ${index}`);
+    }),
+  );
+});
+
+test.each([4, 6] as const)('IPv%i: UDP clients keep their endpoint until they are silent', async (family) => {
+  for (const last of [10, 11])
+    network.serveUdp(endpoint(family, last), (text, from) => `${last} ${text} ${from}`);
+  const dns = servicePort({
+    family,
+    protocol: 'UDP',
+    port: 53,
+    endpoints: [endpoint(family, 10), endpoint(family, 11)],
+  });
+  await backend.rebuild([dns]);
+  const client = network.udpClient('outside', family);
+  const first = await client.ask('a', SERVICE[family], 53);
+  // The answer comes from the address that was asked; the endpoint sees the node.
+  expect(first).toContain(`from ${SERVICE[family]}`);
+  expect(first).toContain(` a ${GATEWAY[family]} `);
+  for (let i = 0; i < 5; i += 1) expect(await client.ask('a', SERVICE[family], 53)).toBe(first);
+  await expect
+    .poll(() => backend.families.reduce((sum, { fronts }) => sum + (fronts?.active ?? 0), 0))
+    .toBe(0);
+  expect(await client.ask('a', SERVICE[family], 53)).not.toBe(first);
+});
+
+test('one UDP socket that asks two Services is answered by both', async () => {
+  const names = { '10.96.0.1': 10, '10.96.0.2': 11 } as const;
+  for (const last of [10, 11]) network.serveUdp(endpoint(4, last), (text) => `${last} ${text}`);
+  const ports = Object.entries(names).map(([address, last]) =>
+    servicePort({
+      service: `test/dns-${last}`,
+      address,
+      protocol: 'UDP',
+      port: 53,
+      endpoints: [endpoint(4, last)],
+    }),
+  );
+  await backend.rebuild(ports);
+  for (const from of ['outside', 'pod', 'node'] as const) {
+    const client = network.udpClient(from, 4);
+    for (let i = 0; i < 3; i += 1) {
+      expect(await client.ask('x', '10.96.0.1', 53)).toBe('10 x from 10.96.0.1');
+      expect(await client.ask('x', '10.96.0.2', 53)).toBe('11 x from 10.96.0.2');
+    }
+  }
+});
+
+test('a UDP endpoint that refuses is passed over without the client noticing', async () => {
+  network.serveUdp(endpoint(4, 11), (text) => `11 ${text}`);
+  const endpoints = [endpoint(4, 10), endpoint(4, 11)];
+  await backend.rebuild([servicePort({ protocol: 'UDP', port: 53, endpoints })]);
+  for (let i = 0; i < 4; i += 1) {
+    expect(await network.udpClient('outside', 4).ask(`${i}`, SERVICE[4], 53)).toBe(
+      `11 ${i} from ${SERVICE[4]}`,
+    );
+  }
+});
+
+test('a UDP flow leaves an endpoint that is gone, and a Service that has none refuses it', async () => {
+  for (const last of [10, 11]) network.serveUdp(endpoint(4, last), () => `${last}`);
+  const dns = servicePort({ protocol: 'UDP', port: 53, endpoints: [endpoint(4, 10)] });
+  await backend.rebuild([dns]);
+  const client = network.udpClient('outside', 4);
+  expect(await client.ask('a', SERVICE[4], 53)).toBe(`10 from ${SERVICE[4]}`);
+  await backend.update(change({ ...dns, endpoints: [endpoint(4, 11)] }));
+  expect(await client.ask('b', SERVICE[4], 53)).toBe(`11 from ${SERVICE[4]}`);
+  await backend.update(change({ ...dns, endpoints: [], hasEndpoints: false }));
+  expect(await client.ask('c', SERVICE[4], 53, 300)).toBe(undefined);
+  await backend.update(change(dns));
+  expect(await client.ask('d', SERVICE[4], 53)).toBe(`10 from ${SERVICE[4]}`);
+});
+
+test('a UDP flow from before its Service was there finds it', async () => {
+  network.serveUdp(endpoint(4, 10), () => '10');
+  await backend.rebuild([]);
+  const client = network.udpClient('pod', 4);
+  expect(await client.ask('a', SERVICE[4], 53, 200)).toBe(undefined);
+  await backend.update(change(servicePort({ protocol: 'UDP', port: 53, endpoints: [endpoint(4, 10)] })));
+  expect(await client.ask('b', SERVICE[4], 53)).toBe(`10 from ${SERVICE[4]}`);
+});
+
+test('after a restart the same ports serve, and UDP flows go on', async () => {
+  network.serveUdp(endpoint(4, 10), (text) => text);
+  network.serveName(endpoint(4, 10));
+  const ports = [
+    servicePort({ endpoints: [endpoint(4, 10)] }),
+    servicePort({ protocol: 'UDP', port: 53, endpoints: [endpoint(4, 10)] }),
+  ];
+  await backend.rebuild(ports);
+  const client = network.udpClient('outside', 4);
+  expect(await client.ask('a', SERVICE[4], 53)).toBe(`a from ${SERVICE[4]}`);
+  const before = backend.families.map(({ fronts }) => fronts?.ports);
+  await backend.close();
+  await expect(network.ask('outside', SERVICE[4], 80)).rejects.toMatchObject(refused);
+  backend = await open();
+  expect(backend.families.map(({ fronts }) => fronts?.ports)).toEqual(before);
+  const report = await backend.rebuild(ports);
+  expect(report.describe()).toEqual([]);
+  expect(await network.ask('outside', SERVICE[4], 80)).toContain('sees');
+  expect(await client.ask('b', SERVICE[4], 53)).toBe(`b from ${SERVICE[4]}`);
+});
+
+test('removed, no rule is left, and established connections go on until they end', async () => {
+  network.serve(endpoint(4, 10).address, 8080, (socket) => {
+    socket.on('data', (data) => socket.write(data));
+    socket.on('end', () => socket.end());
+  });
+  await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
+  const client = await network.connect('outside', SERVICE[4], 80);
+  client.write('a');
+  await once(client, 'data');
+  await backend.remove();
+  let drained = false;
+  const draining = backend.drained().then(() => (drained = true));
+  for (const { iptables } of backend.families) {
+    for (const table of ['nat', 'filter'] as const) expect(await iptables.save(table)).not.toContain('KUBE-');
+  }
+  await expect(network.connect('outside', SERVICE[4], 80, 300)).rejects.toMatchObject(silent);
+  client.write('b');
+  expect(String((await once(client, 'data'))[0])).toBe('b');
+  expect(drained).toBe(false);
+  client.end();
+  await draining;
+});
+
+test('nobody but the clients of Services gets at the ports of the proxy', async () => {
+  network.serveName(endpoint(4, 10));
+  await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
+  const port = backend.families[0]?.fronts?.ports.TCP.all ?? 0;
+  for (const from of ['outside', 'pod', 'node'] as const) {
+    await expect(network.ask(from, NODE[4], port)).rejects.toMatchObject(refused);
+  }
 });

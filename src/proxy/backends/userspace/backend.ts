@@ -1,5 +1,6 @@
 import { ConntrackSocket } from '../../../kernel/conntrack/conntrack-socket.ts';
-import { ToolIptables } from '../../../kernel/iptables/tool-kernel.ts';
+import { openIptables } from '../../../kernel/iptables/open.ts';
+import { chooseVariant } from '../../../kernel/iptables/variant.ts';
 import { createLogger, type Logger } from '../../../log/logger.ts';
 import type { ProxyBackend, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
@@ -44,10 +45,12 @@ export class UserspaceBackend implements ProxyBackend {
     logger: Logger = createLogger('proxy'),
     netns?: number,
   ): Promise<UserspaceBackend> {
+    const { variant, why } = await chooseVariant(mode.iptablesVariant, netns);
+    logger.info({ variant }, `iptables of the variant ${variant}: ${why}`);
     const kernels: FamilyKernels[] = [];
     for (const family of settings.families) {
       const conntrack = ConntrackSocket.open(netns);
-      const iptables = await ToolIptables.open({ family, variant: 'nft', netns });
+      const iptables = await openIptables({ family, variant, netns });
       const openFronts = frontsOpener({ settings: mode, conntrack, logger, netns });
       kernels.push({ iptables, conntrack, openFronts });
     }

@@ -39,7 +39,6 @@ export class UserspaceFamily {
   readonly #jumps: readonly Jump[];
   readonly #table = new ServiceTable();
   #ready: Ready | undefined;
-  #fingerprint: string | undefined;
   #removed = false;
 
   /** Throws PROXY_ADDRESS when the node has no address of this family. */
@@ -111,7 +110,7 @@ export class UserspaceFamily {
 
   async foreignChange(): Promise<boolean> {
     const { iptables } = this.#kernels;
-    if ((await iptables.fingerprint()) !== this.#fingerprint) return true;
+    if (await iptables.alteredByOthers()) return true;
     const nat = await iptables.missingChains('nat', [CHAINS.portalsContainer]);
     return nat.length > 0 || (await iptables.missingChains('filter', [CHAINS.nonLocal])).length > 0;
   }
@@ -141,10 +140,7 @@ export class UserspaceFamily {
   }
 
   async #apply(changes: readonly IptablesChange[]): Promise<void> {
-    const { iptables } = this.#kernels;
-    if (changes.length > 0) await iptables.apply(changes);
-    if (changes.length > 0 || this.#fingerprint === undefined)
-      this.#fingerprint = await iptables.fingerprint();
+    if (changes.length > 0) await this.#kernels.iptables.apply(changes);
   }
 
   #report({ changes, conflicts, failures }: FamilyUpdate): FamilyReport {

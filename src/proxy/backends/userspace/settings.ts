@@ -1,3 +1,4 @@
+import type { IptablesVariant } from '../../../kernel/iptables/objects.ts';
 import type { Ip } from '../../../net/ip.ts';
 
 /** Ports that the proxy may take for itself; both ends belong to it. */
@@ -17,6 +18,8 @@ export interface UserspaceSettings {
   readonly portRange?: PortRange;
   /** How long a UDP client stays with its endpoint after its last packet; 250 (`udpIdleTimeout`) when absent. */
   readonly udpIdleTimeoutMs?: number;
+  /** Which packet filter the rules stand in; found out when absent. */
+  readonly iptablesVariant?: IptablesVariant;
 }
 
 /** For how long each attempt at an endpoint may last, one after the other (as kube-proxy's userspace mode did). */
