@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { clientPod, Lab, service } from './lab-fixture.ts';
 import { switchProxyMode } from './node-config.ts';
-import { servingDeployment, startLoad, type LoadResult } from './service-load.ts';
+import { expectUnharmed, servingDeployment, startLoad } from './service-load.ts';
 
-// ipvs is in test/uml: this machine's kernel may not have it.
+// ipvs is in proxy-ipvs.scenario.ts: this machine's kernel may not have it.
 const WAY = ['iptables', 'userspace', 'nftables', 'userspace', 'iptables', 'nftables'] as const;
 const RATE = 200;
 const PHASE_SECONDS = 4;
@@ -22,16 +22,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await lab?.down();
 });
-
-function expectUnharmed(load: LoadResult): void {
-  expect(load).toMatchObject({ failures: 0, firstFailures: [], lostSyns: 0 });
-  expect(load.answered).toBe(load.requests);
-  for (const connection of load.held) {
-    expect(connection).not.toHaveProperty('error');
-    expect(connection.pods).toHaveLength(1);
-    expect(connection.requests).toBeGreaterThan(PHASE_SECONDS);
-  }
-}
 
 test('a node changes its mode under load: connections live on, new ones are answered', async () => {
   const address = await lab.value('service/echo', '{.spec.clusterIP}');

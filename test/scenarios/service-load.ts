@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { expect } from 'vitest';
 import type { Lab } from './lab-fixture.ts';
 
 /** What calling a Service for a while came to. */
@@ -57,6 +58,16 @@ export async function startLoad(
   await Promise.race([begun, ended]);
   if (lines.length === 0) throw new Error('the load did not begin');
   return { result: ended.then(() => JSON.parse(lines[1] ?? '{}') as LoadResult) };
+}
+
+/** No request failed, no SYN was lost, and each connection that stayed is the one that it was. */
+export function expectUnharmed(load: LoadResult): void {
+  expect(load).toMatchObject({ answered: load.requests, failures: 0, firstFailures: [], lostSyns: 0 });
+  for (const connection of load.held) {
+    expect(connection).not.toHaveProperty('error');
+    expect(connection.pods).toHaveLength(1);
+    expect(connection.requests).toBeGreaterThan(10);
+  }
 }
 
 /** Pods that answer with their name by next to no CPU, and go on serving for a while after they are told to go. */
