@@ -61,7 +61,7 @@ const masquerade = { masqueradeAll: flag(), masqueradeBit: integer(14, 0, 31) };
 /** Fields that mean something wherever the proxy runs: alone, or in a node's agent. */
 export const proxyFields = {
   featureGates: z
-    .record(z.string(), z.boolean('must be true or false'))
+    .record(z.string(), z.boolean('must be true or false'), 'must be names with true or false')
     .nullish()
     .transform((gates) => gates ?? {}),
   bindAddress: ip,
