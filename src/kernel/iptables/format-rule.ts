@@ -67,7 +67,7 @@ function formatMatch(match: RuleMatch, rule: IptablesRule, family: IpFamily): st
       return `-m recent --set --name ${quoteWord(match.list)} ${recentTail(family)}`;
     case 'recent-check':
       return `-m recent --rcheck --seconds ${match.seconds} --reap --name ${quoteWord(match.list)} ${recentTail(family)}`;
-    case 'nfacct':
+    default:
       return `-m nfacct --nfacct-name ${quoteWord(match.counter)}`;
   }
 }
@@ -84,7 +84,7 @@ function formatTarget(target: RuleTarget, family: IpFamily): string {
       return `DNAT --to-destination ${family === 4 ? target.address : `[${target.address}]`}:${target.port}`;
     case 'mark':
       return `MARK --set-xmark ${hex(target.value)}/${hex(target.mask)}`;
-    case 'masquerade':
+    default:
       return target.randomFully ? 'MASQUERADE --random-fully' : 'MASQUERADE';
   }
 }

@@ -16,7 +16,7 @@ export function describeChange(change: IptablesChange, family: IpFamily): string
       return [`-A ${chain} ${formatRule(change.rule, family)}`];
     case 'delete':
       return [`-D ${chain} ${formatRule(change.rule, family)}`];
-    case 'delete-at':
+    default:
       return [`-D ${chain} ${change.position}`];
   }
 }

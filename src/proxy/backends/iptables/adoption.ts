@@ -120,10 +120,13 @@ export class Adoption {
     const stale = [...this.#observed.nat.chains()].filter(
       (chain) => isServiceChain(chain) && !this.#wanted.has(chain),
     );
-    const order = (chain: string): number => STALE_ORDER.findIndex((start) => chain.startsWith(start));
-    stale.sort((a, b) => order(a) - order(b));
+    stale.sort((a, b) => staleOrder(a) - staleOrder(b));
     return stale.map((chain) => ({ operation: 'delete-chain', table: 'nat', chain }));
   }
 }
 
 const STALE_ORDER = ['KUBE-FW-', 'KUBE-EXT-', 'KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-'];
+
+function staleOrder(chain: string): number {
+  return STALE_ORDER.findIndex((start) => chain.startsWith(start));
+}

@@ -45,8 +45,7 @@ export class IptablesBackend implements ProxyBackend {
     this.#node = node;
     this.#settings = settings;
     this.#families = kernels.map((kernel) => ({ kernel, program: new FamilyProgram(kernel, settings) }));
-    if (kernels.some(({ watch }) => watch !== undefined))
-      this.watch = (changed) => watchAll(kernels, changed);
+    if (kernels.some((kernel) => 'watch' in kernel)) this.watch = (changed) => watchAll(kernels, changed);
   }
 
   /** Opens iptables of a network namespace. Throws IPTABLES_MISSING where the node has no iptables. */

@@ -112,41 +112,38 @@ export function fixedChains(settings: ProxySettings, family: IpFamily, facts: No
 /** Jumps from the kernel's chains, each put in front of the ones before it. */
 export function fixedJumps(): FixedJump[] {
   const fresh: RuleMatch = { kind: 'conntrack', states: ['NEW'] };
-  const filter = (from: string, chain: string, text: string, match?: RuleMatch): FixedJump => ({
-    table: 'filter',
-    from,
-    rule: { matches: [...(match === undefined ? [] : [match]), comment(text)], target: jump(chain) },
-  });
-  const nat = (from: string, chain: string, text: string): FixedJump => ({
-    table: 'nat',
-    from,
-    rule: { matches: [comment(text)], target: jump(chain) },
-  });
   const external = 'kubernetes externally-visible service portals';
   const portals = 'kubernetes service portals';
   const firewall = 'kubernetes load balancer firewall';
-  const martian = (from: string): FixedJump => ({
-    table: 'filter',
-    from,
-    rule: { target: jump(KUBELET_FIREWALL) },
-    foreign: true,
-  });
   return [
-    filter('INPUT', EXTERNAL_SERVICES, external, fresh),
-    filter('FORWARD', EXTERNAL_SERVICES, external, fresh),
-    filter('INPUT', NODE_PORTS, 'kubernetes health check service ports'),
-    filter('FORWARD', SERVICES, portals, fresh),
-    filter('OUTPUT', SERVICES, portals, fresh),
-    filter('FORWARD', FORWARD, 'kubernetes forwarding rules'),
-    filter('INPUT', PROXY_FIREWALL, firewall, fresh),
-    filter('OUTPUT', PROXY_FIREWALL, firewall, fresh),
-    filter('FORWARD', PROXY_FIREWALL, firewall, fresh),
-    martian('INPUT'),
-    martian('OUTPUT'),
-    nat('OUTPUT', SERVICES, portals),
-    nat('PREROUTING', SERVICES, portals),
-    nat('POSTROUTING', POSTROUTING, 'kubernetes postrouting rules'),
+    filterJump('INPUT', EXTERNAL_SERVICES, external, fresh),
+    filterJump('FORWARD', EXTERNAL_SERVICES, external, fresh),
+    filterJump('INPUT', NODE_PORTS, 'kubernetes health check service ports'),
+    filterJump('FORWARD', SERVICES, portals, fresh),
+    filterJump('OUTPUT', SERVICES, portals, fresh),
+    filterJump('FORWARD', FORWARD, 'kubernetes forwarding rules'),
+    filterJump('INPUT', PROXY_FIREWALL, firewall, fresh),
+    filterJump('OUTPUT', PROXY_FIREWALL, firewall, fresh),
+    filterJump('FORWARD', PROXY_FIREWALL, firewall, fresh),
+    martianJump('INPUT'),
+    martianJump('OUTPUT'),
+    natJump('OUTPUT', SERVICES, portals),
+    natJump('PREROUTING', SERVICES, portals),
+    natJump('POSTROUTING', POSTROUTING, 'kubernetes postrouting rules'),
   ];
+}
+
+function filterJump(from: string, chain: string, text: string, match?: RuleMatch): FixedJump {
+  const matches = [...(match === undefined ? [] : [match]), comment(text)];
+  return { table: 'filter', from, rule: { matches, target: jump(chain) } };
+}
+
+function natJump(from: string, chain: string, text: string): FixedJump {
+  return { table: 'nat', from, rule: { matches: [comment(text)], target: jump(chain) } };
+}
+
+function martianJump(from: string): FixedJump {
+  return { table: 'filter', from, rule: { target: jump(KUBELET_FIREWALL) }, foreign: true };
 }
 
 /** Packets from elsewhere to 127.0.0.0/8, which route_localnet would let in (kubernetes issue 90259). */
