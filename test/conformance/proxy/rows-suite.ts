@@ -45,11 +45,9 @@ export function describeRows(mode: ConformingMode): void {
   const network = new ProxyNetwork(`fnt-pr${process.pid}`);
   beforeAll(async () => await network.start());
   afterAll(() => network.stop());
-  for (const variant of ALL_VARIANTS) {
-    describe(`${variant.name}`, () => {
-      describeVariant(mode, network, variant);
-    });
-  }
+  describe.each(ALL_VARIANTS.map((variant) => [variant.name, variant] as const))('%s', (_, variant) => {
+    describeVariant(mode, network, variant);
+  });
 }
 
 function describeVariant(mode: ConformingMode, network: ProxyNetwork, variant: Variant): void {
@@ -74,12 +72,10 @@ function describeVariant(mode: ConformingMode, network: ProxyNetwork, variant: V
     await backend?.remove();
     await backend?.close();
   });
-  for (const one of cases) {
-    test(`${one.name}`, (context) => {
-      context.skip(one.exception?.instead === 'untested', one.exception?.reason);
-      expect(results.get(one)).toBe(outcomeText(one.expected, one.row.from));
-    });
-  }
+  test.for(cases.map((one) => [one.name, one] as const))('%s', ([, one], context) => {
+    context.skip(one.exception?.instead === 'untested', one.exception?.reason);
+    expect(results.get(one)).toBe(outcomeText(one.expected, one.row.from));
+  });
 }
 
 function casesOf(mode: ConformingMode, topic: Topic, number: number): Case[] {

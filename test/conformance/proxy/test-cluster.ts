@@ -1,19 +1,17 @@
 import type { Service } from 'kubernetes-types/core/v1.js';
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
+import type { ConntrackKernel } from '../../../src/kernel/conntrack/objects.ts';
 import type { ProxyBackend, SyncReport } from '../../../src/proxy/backend.ts';
 import { ServiceModel } from '../../../src/proxy/services/model.ts';
-import type { ServicePortChange } from '../../../src/proxy/services/service-port.ts';
 import { projectService } from '../../../src/proxy/services/service-spec.ts';
 import { projectSlice, type NodeTopology, type SliceSpec } from '../../../src/proxy/services/slice-spec.ts';
+import { StaleFlows } from '../../../src/proxy/stale-flows.ts';
 import { serviceObject, sliceObjects, type TestService } from './objects.ts';
-import { NODE_NAME } from './topology.ts';
+import { NODE_NAME, nodeAddresses } from './topology.ts';
 
 /** The zone that the node with the proxy is in. */
 export const ZONE = 'east';
 export const TOPOLOGY: NodeTopology = { nodeName: NODE_NAME, zone: ZONE };
-
-/** What ServiceProxy does after the backend's update; undefined: nothing. */
-type Afterwards = (changes: readonly ServicePortChange[], model: ServiceModel) => void;
 
 /**
  * API objects through the model into one backend, as ServiceProxy does it. Changes may be told at any time; the backend
@@ -24,12 +22,19 @@ export class TestCluster {
   #backend: ProxyBackend;
   readonly #slices = new Map<string, SliceSpec>();
   readonly #slicesOf = new Map<string, readonly string[]>();
-  readonly #afterwards: Afterwards | undefined;
+  readonly #flows: StaleFlows | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(backend: ProxyBackend, afterwards?: Afterwards) {
+  /** `conntrack`: stale UDP flows are removed there. */
+  constructor(backend: ProxyBackend, conntrack?: ConntrackKernel) {
     this.#backend = backend;
-    this.#afterwards = afterwards;
+    if (conntrack === undefined) return;
+    const own = [...nodeAddresses(4), ...nodeAddresses(6)];
+    this.#flows = new StaleFlows({
+      conntrack,
+      servingEndpoints: (port) => this.model.servingEndpoints(port),
+      isNodeAddress: (address) => own.includes(address),
+    });
   }
 
   /** Makes or changes a Service with its slices. */
@@ -69,7 +74,8 @@ export class TestCluster {
       if (!this.model.pending) return;
       const changes = this.model.drain();
       await backend.update(changes);
-      this.#afterwards?.(changes, this.model);
+      for (const { id, port } of changes) this.#flows?.set(id, port);
+      this.#flows?.clean();
     });
   }
 
@@ -78,7 +84,12 @@ export class TestCluster {
     return await this.#inTurn(async () => {
       this.#backend = next ?? this.#backend;
       await this.#backend.prepare();
-      return await this.#backend.rebuild(this.model.drainAll());
+      const ports = [...this.model.drainAll()];
+      const report = await this.#backend.rebuild(ports);
+      this.#flows?.reset();
+      for (const port of ports) this.#flows?.set(port.id, port);
+      this.#flows?.cleanAll([4, 6]);
+      return report;
     });
   }
 

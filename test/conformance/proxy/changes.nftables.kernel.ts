@@ -1,0 +1,4 @@
+import { describeChanges } from './changes-suite.ts';
+import { NFTABLES } from './modes.ts';
+
+describeChanges(NFTABLES);
