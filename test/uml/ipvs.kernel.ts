@@ -1,3 +1,3 @@
 import { umlTests } from './suite.ts';
 
-await umlTests(['test/uml/machine.uml.ts']);
+await umlTests(['test/uml/machine.uml.ts', 'src/kernel/ipvs/ipvs-socket.uml.ts']);
