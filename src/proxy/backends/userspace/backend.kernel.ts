@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { servicePort } from '../../../../test/conformance/proxy/service-ports.ts';
+import { run } from '../../../kernel/exec/run.ts';
 import { createLogger } from '../../../log/logger.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip } from '../../../net/ip.ts';
@@ -331,6 +332,9 @@ test('removed, no rule is left, and established connections go on until they end
     socket.on('data', (data) => socket.write(data));
     socket.on('end', () => socket.end());
   });
+  // As every node has such a rule, or those of another mode: without any, the kernel ends connection tracking itself.
+  const masquerade = ['-t', 'nat', '-A', 'POSTROUTING', '-s', '10.244.0.0/16', '-j', 'MASQUERADE'];
+  await run('iptables-nft', masquerade, { netns: network.netns('node') });
   await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
   const client = await network.connect('outside', SERVICE[4], 80);
   client.write('a');
