@@ -1,5 +1,6 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
-import { recordedService, recordedSlice } from './recorded-objects.ts';
+import { SERVICES_PATH, SLICES_PATH, type Collection } from './recorded-api.ts';
+import { recordedService, recordedSlice, serviceKey } from './recorded-objects.ts';
 
 /** One pod in place of another, one more, the last one gone, one in place of all. */
 export type ChangeKind = 'replace' | 'add' | 'remove' | 'only';
@@ -31,12 +32,21 @@ export class BenchCluster {
     this.#nextPod = services * endpoints;
   }
 
-  services(): string[] {
-    return this.#pods.map((_, index) => JSON.stringify(recordedService(index)));
-  }
-
-  slices(): string[] {
-    return this.#pods.map((pods, index) => JSON.stringify(recordedSlice(index, pods, index + 1)));
+  collections(): Collection[] {
+    const byName = (text: (index: number) => string): Map<string, string> =>
+      new Map(this.#pods.map((_, index) => [serviceKey(index), text(index)]));
+    return [
+      {
+        path: SERVICES_PATH,
+        listKind: 'ServiceList',
+        objects: byName((index) => JSON.stringify(recordedService(index))),
+      },
+      {
+        path: SLICES_PATH,
+        listKind: 'EndpointSliceList',
+        objects: byName((index) => JSON.stringify(recordedSlice(index, this.#pods[index] ?? [], index + 1))),
+      },
+    ];
   }
 
   /** The EndpointSlice of a Service as it is now. */

@@ -10,8 +10,8 @@ import { BenchCalls } from './calls/bench-calls.ts';
 import { MeasuredProcess } from './measured-process.ts';
 import { quantile, type ConnectTimes, type ProxyMeasurement } from './measurement.ts';
 import type { BenchMode, KernelView } from './modes/mode.ts';
-import { RecordedApi } from './recorded-api.ts';
-import { clusterIp, podIp, SERVICE_PORT, TARGET_PORT } from './recorded-objects.ts';
+import { RecordedApi, SLICES_PATH } from './recorded-api.ts';
+import { clusterIp, podIp, SERVICE_PORT, serviceKey, TARGET_PORT } from './recorded-objects.ts';
 
 export interface ProxyScale {
   readonly services: number;
@@ -70,7 +70,7 @@ class ProxyBench {
     this.#network = network;
     this.#folder = folder;
     this.#cluster = new BenchCluster(scale.services, scale.endpoints);
-    this.#api = new RecordedApi({ services: this.#cluster.services(), slices: this.#cluster.slices() });
+    this.#api = new RecordedApi(this.#cluster.collections());
   }
 
   async firstSync(): Promise<number> {
@@ -83,6 +83,7 @@ class ProxyBench {
     this.#process = new MeasuredProcess(this.#network.node.fd, args);
     const firstSyncMs = await this.#process.synced(this.#scale.firstSyncTimeoutMs);
     await watched;
+    await this.#process.settled();
     return firstSyncMs;
   }
 
@@ -154,7 +155,7 @@ class ProxyBench {
     const slice = this.#cluster.slice(change.index);
     await view.expectChange?.(change);
     const sent = performance.now();
-    this.#api.modify(slice);
+    this.#api.modify(SLICES_PATH, serviceKey(change.index), slice);
     // What was written leaves the process before this one blocks.
     await nextTurn();
     await view.awaitChange(change);

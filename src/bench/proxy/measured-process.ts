@@ -6,6 +6,11 @@ import { withNetns } from '../../kernel/netns/netns.ts';
 import { sleep } from '../../timing/backoff.ts';
 import { cpuTime, residentMb, type CpuTime } from './process-usage.ts';
 
+const LOOK_MS = 100;
+const QUIET_LOOKS = 5;
+/** What the kernel counts in: less than this cannot be told from nothing. */
+const TICK_MS = 10;
+
 /** The proxy, as a process of its own in the node's network namespace. */
 export class MeasuredProcess {
   readonly startedAt = performance.now();
@@ -39,6 +44,17 @@ export class MeasuredProcess {
       ]);
     } finally {
       waited.abort();
+    }
+  }
+
+  /** Waits until what it does after its first sync is done: it has used no CPU for a while. */
+  async settled(): Promise<void> {
+    const total = (): number => this.cpu().ownMs + this.cpu().toolsMs;
+    for (let quiet = 0, last = total(); quiet < QUIET_LOOKS;) {
+      await sleep(LOOK_MS);
+      const now = total();
+      quiet = now - last <= TICK_MS ? quiet + 1 : 0;
+      last = now;
     }
   }
 

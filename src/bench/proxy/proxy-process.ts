@@ -3,9 +3,13 @@ import { Command, Option } from 'commander';
 import { Registry } from 'prom-client';
 import { ApiClient } from '../../cluster/api-client.ts';
 import { createLogger } from '../../log/logger.ts';
-import { Cidr } from '../../net/cidr.ts';
 import { Ip } from '../../net/ip.ts';
 import { PROXY_MODES, type ProxyMode } from '../../proxy/backend.ts';
+import { defaultKubeProxyConfig } from '../../proxy/config/parse.ts';
+import type { ProxyConfig } from '../../proxy/config/proxy-config.ts';
+import { parseKubeProxyConfig } from '../../proxy/config/parse.ts';
+import type { KubeProxyConfig } from '../../proxy/config/proxy-config.ts';
+import { API_VERSION, KIND } from '../../proxy/config/schema.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
 import { NODE_IP, POD_CIDR } from './bench-network.ts';
 
@@ -31,8 +35,9 @@ export function command(): Command {
       const proxy = new ServiceProxy({
         client,
         nodeName: 'node-0',
-        nodeIps: [Ip.parse(NODE_IP)],
-        clusterCidrs: [Cidr.parse(POD_CIDR)],
+        config: configOf(options.mode),
+        node: { ips: [Ip.parse(NODE_IP)], podCidrs: [], zone: undefined, eligible: true },
+        serviceCidrs: [],
         registry: new Registry(),
         logger: createLogger('proxy', 'warn'),
       });
@@ -42,4 +47,24 @@ export function command(): Command {
       await proxy.run(stop.signal);
       await client.close();
     });
+}
+
+/** kube-proxy's defaults, but that no change waits for another one: how long a change takes is what is measured. */
+function configOf(mode: ProxyMode): ProxyConfig {
+  const config = defaultKubeProxyConfig();
+  const minSyncPeriod = 0;
+  return {
+    ...config,
+    mode,
+    clusterCIDR: [Cidr.parse(POD_CIDR)],
+    nodePortAddresses: 'primary',
+    iptables: { ...config.iptables, minSyncPeriod },
+    ipvs: { ...config.ipvs, minSyncPeriod },
+    nftables: { ...config.nftables, minSyncPeriod },
+  };
+}
+
+function configOf(mode: ProxyMode): KubeProxyConfig {
+  const file = { apiVersion: API_VERSION, kind: KIND, mode, clusterCIDR: POD_CIDR };
+  return parseKubeProxyConfig(JSON.stringify(file), 'proxy-process');
 }

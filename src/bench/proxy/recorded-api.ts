@@ -5,26 +5,40 @@ import type { AddressInfo } from 'node:net';
 import { withNetns } from '../../kernel/netns/netns.ts';
 import { CertificateAuthority } from '../../lab/apiserver/pki/certificate-authority.ts';
 
-const PATHS = {
-  '/api/v1/services': 'services',
-  '/apis/discovery.k8s.io/v1/endpointslices': 'slices',
-} as const;
-const LIST_KINDS = { services: 'ServiceList', slices: 'EndpointSliceList' } as const;
+/** Where objects stand, and what a list of them is called. */
+export interface Collection {
+  readonly path: string;
+  readonly listKind: string;
+  /** Objects as JSON text, by name. */
+  readonly objects: ReadonlyMap<string, string>;
+}
 
-type Collection = keyof typeof LIST_KINDS;
+interface KeptCollection {
+  readonly listKind: string;
+  readonly objects: Map<string, string>;
+  readonly watchers: Set<ServerResponse>;
+}
+
+export const SERVICES_PATH = '/api/v1/services';
+export const SLICES_PATH = '/apis/discovery.k8s.io/v1/endpointslices';
+export const NODES_PATH = '/api/v1/nodes';
 
 /**
- * An API server of two collections that were written down before: pages of a list are joined from ready JSON, watch
- * events are sent as they are told. So it takes next to no CPU from what is measured.
+ * An API server of objects that were written down before: pages of a list are joined from ready JSON, watch events are
+ * sent as they are told. So it takes next to no CPU from what is measured.
  */
 export class RecordedApi {
   readonly certificateAuthority: string;
-  readonly #items: Readonly<Record<Collection, readonly string[]>>;
+  readonly #collections: ReadonlyMap<string, KeptCollection>;
   readonly #server: Server;
-  readonly #watchers: Record<Collection, Set<ServerResponse>> = { services: new Set(), slices: new Set() };
 
-  constructor(items: Readonly<Record<Collection, readonly string[]>>) {
-    this.#items = items;
+  constructor(collections: readonly Collection[]) {
+    this.#collections = new Map(
+      collections.map(({ path, listKind, objects }) => [
+        path,
+        { listKind, objects: new Map(objects), watchers: new Set() },
+      ]),
+    );
     const authority = CertificateAuthority.create('flatnet-bench');
     this.certificateAuthority = authority.certificate;
     const pair = authority.issue({ commonName: 'api', usage: 'server', names: ['127.0.0.1'] });
@@ -42,19 +56,22 @@ export class RecordedApi {
     return `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Resolves when both collections are watched. */
+  /** Resolves when Services and slices are watched. */
   async watched(): Promise<void> {
-    while (this.#watchers.services.size === 0 || this.#watchers.slices.size === 0) {
-      await once(this.#server, 'request');
-    }
+    const unwatched = (path: string): boolean => (this.#collections.get(path)?.watchers.size ?? 0) === 0;
+    while (unwatched(SERVICES_PATH) || unwatched(SLICES_PATH)) await once(this.#server, 'request');
   }
 
-  /** Tells watchers of the slices. */
-  modify(slice: string): void {
-    for (const watcher of this.#watchers.slices) watcher.write(`{"type":"MODIFIED","object":${slice}}\n`);
+  /** Puts an object in the place of the one of that name, and tells watchers. */
+  modify(path: string, name: string, object: string): void {
+    const collection = this.#collections.get(path);
+    collection?.objects.set(name, object);
+    for (const watcher of collection?.watchers ?? [])
+      watcher.write(`{"type":"MODIFIED","object":${object}}\n`);
   }
 
   async close(): Promise<void> {
+    if (!this.#server.listening) return;
     const closed = once(this.#server, 'close');
     this.#server.close();
     this.#server.closeAllConnections();
@@ -62,33 +79,36 @@ export class RecordedApi {
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
-    const url = new URL(request.url ?? '/', 'https://api');
-    const collection = PATHS[url.pathname as keyof typeof PATHS] as Collection | undefined;
-    if (collection === undefined) {
-      response.writeHead(404).end();
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'https://api');
+    response.setHeader('content-type', 'application/json');
+    const collection = this.#collections.get(pathname);
+    if (collection !== undefined) {
+      if (searchParams.has('watch')) watch(collection, response);
+      else list(collection, searchParams, response);
       return;
     }
-    response.setHeader('content-type', 'application/json');
-    if (url.searchParams.has('watch')) this.#watch(collection, response);
-    else this.#list(collection, url.searchParams, response);
+    const at = pathname.lastIndexOf('/');
+    const object = this.#collections.get(pathname.slice(0, at))?.objects.get(pathname.slice(at + 1));
+    if (object === undefined) response.writeHead(404);
+    response.end(object ?? '{"kind":"Status","apiVersion":"v1","status":"Failure","code":404}');
   }
+}
 
-  #list(collection: Collection, query: URLSearchParams, response: ServerResponse): void {
-    const items = this.#items[collection];
-    const from = Number(query.get('continue') ?? 0);
-    const to = Math.min(items.length, from + Number(query.get('limit') ?? items.length));
-    const metadata = {
-      resourceVersion: '1000000',
-      ...(to < items.length ? { continue: String(to), remainingItemCount: items.length - to } : {}),
-    };
-    const head = `{"kind":"${LIST_KINDS[collection]}","metadata":${JSON.stringify(metadata)},"items":[`;
-    response.end(`${head}${items.slice(from, to).join(',')}]}`);
-  }
+function list({ listKind, objects }: KeptCollection, query: URLSearchParams, response: ServerResponse): void {
+  const items = [...objects.values()];
+  const from = Number(query.get('continue') ?? 0);
+  const to = Math.min(items.length, from + Number(query.get('limit') ?? items.length));
+  const metadata = {
+    resourceVersion: '1000000',
+    ...(to < items.length ? { continue: String(to), remainingItemCount: items.length - to } : {}),
+  };
+  const head = `{"kind":"${listKind}","metadata":${JSON.stringify(metadata)},"items":[`;
+  response.end(`${head}${items.slice(from, to).join(',')}]}`);
+}
 
-  #watch(collection: Collection, response: ServerResponse): void {
-    response.flushHeaders();
-    response.socket?.setNoDelay(true);
-    this.#watchers[collection].add(response);
-    response.on('close', () => this.#watchers[collection].delete(response));
-  }
+function watch({ watchers }: KeptCollection, response: ServerResponse): void {
+  response.flushHeaders();
+  response.socket?.setNoDelay(true);
+  watchers.add(response);
+  response.on('close', () => watchers.delete(response));
 }
