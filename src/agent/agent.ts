@@ -121,7 +121,6 @@ class Agent {
     await this.#store.run(
       {
         self: (node) => {
-          if (node !== undefined) this.#proxy?.start(node.internalIps);
           this.#node.setNode(node);
         },
         peer: (node, lease, problems) => {
@@ -156,7 +155,7 @@ class Agent {
       ready: this.#checks(),
       registry: this.#metrics.registry,
       logger,
-      ...(config.proxy.enabled ? { proxyMode: () => config.proxy.mode } : {}),
+      ...(config.proxy.enabled ? { proxyMode: () => this.#proxy?.mode ?? config.proxy.mode } : {}),
     };
     return [
       ...(healthz === undefined

@@ -2,7 +2,8 @@ import type { Registry } from 'prom-client';
 import type { ApiClient } from '../cluster/api-client.ts';
 import { describeError } from '../errors/flatnet-error.ts';
 import type { Logger } from '../log/logger.ts';
-import type { Ip } from '../net/ip.ts';
+import type { ProxyMode } from '../proxy/backend.ts';
+import type { ProxyConfig } from '../proxy/config/proxy-config.ts';
 import { ServiceProxy } from '../proxy/proxy.ts';
 import { Backoff, sleep } from '../timing/backoff.ts';
 import type { AgentConfig } from './config.ts';
@@ -15,78 +16,67 @@ export interface ProxyRunnerOptions {
   readonly logger: Logger;
 }
 
-/** Starts the service proxy when the node's addresses are known, and again when they change or it fails. */
+/** Runs the service proxy in the agent, and starts it again when it fails. */
 export class ProxyRunner {
   readonly #options: ProxyRunnerOptions;
+  #config: ProxyConfig;
   #proxy: ServiceProxy | undefined;
-  #nodeIps: readonly Ip[] = [];
   #failure: string | undefined;
-  #restart = new AbortController();
-  #known: (() => void) | undefined;
 
   constructor(options: ProxyRunnerOptions) {
     this.#options = options;
+    const { proxy, network } = options.config;
+    // The agent knows the pod ranges anyway.
+    const clusterCIDR = proxy.clusterCIDR.length > 0 ? proxy.clusterCIDR : [...network.networks.values()];
+    this.#config = { ...proxy, clusterCIDR };
   }
 
-  /** Why Services are not served as the cluster wants. */
+  /** The mode that serves Services at the moment. */
+  get mode(): ProxyMode {
+    return this.#proxy?.mode ?? this.#config.mode;
+  }
+
+  /** Why Services are not served as the cluster wants, or nothing more should be sent to this node. */
   failure(): string | undefined {
     if (this.#failure !== undefined) return this.#failure;
     const health = this.#proxy?.health();
-    if (health === undefined) return "waiting for the node's addresses";
-    return health.healthy ? undefined : (health.reason ?? 'not synced');
+    if (health === undefined) return 'not started';
+    if (!health.healthy) return health.reason ?? 'not synced';
+    return health.nodeEligible ? undefined : 'the Node is about to be deleted';
   }
 
-  start(nodeIps: readonly Ip[]): void {
-    if (String(nodeIps) === String(this.#nodeIps)) return;
-    this.#nodeIps = nodeIps;
-    this.#known?.();
-    this.#restart.abort();
+  /** As `ServiceProxy.switchTo`. */
+  async switchTo(config: ProxyConfig): Promise<void> {
+    await this.#proxy?.switchTo(config);
+    this.#config = config;
   }
 
   async run(signal: AbortSignal): Promise<void> {
     const backoff = new Backoff({ maxMs: 10_000 });
-    await this.#addressesKnown(signal);
     while (!signal.aborted) {
-      this.#restart = new AbortController();
-      const either = AbortSignal.any([signal, this.#restart.signal]);
       try {
-        this.#proxy ??= this.#create();
+        this.#proxy = this.#create();
         this.#failure = undefined;
-        await this.#proxy.run(either);
+        await this.#proxy.run(signal);
       } catch (error) {
         this.#failure = describeError(error);
         this.#options.logger.error({ error: this.#failure }, 'the service proxy cannot work; trying again');
-        await sleep(backoff.next(), either);
+        await sleep(backoff.next(), signal);
       }
       this.#proxy = undefined;
     }
   }
 
   #create(): ServiceProxy {
-    const { config, client, nodeName, registry, logger } = this.#options;
-    const { nftables, clusterCIDR } = config.proxy;
-    // A proxy that is made anew registers its metrics again.
-    for (const { name } of registry.getMetricsAsArray()) {
-      if (name.startsWith('kubeproxy_')) registry.removeSingleMetric(name);
-    }
+    const { client, nodeName, registry, logger } = this.#options;
+    const { serviceCIDRs } = this.#options.config;
     return new ServiceProxy({
       client,
       nodeName,
-      nodeIps: this.#nodeIps,
-      clusterCidrs: clusterCIDR.length > 0 ? clusterCIDR : [...config.network.networks.values()],
-      serviceCidrs: config.serviceCIDRs,
-      masqueradeAll: nftables.masqueradeAll,
-      masqueradeBit: nftables.masqueradeBit,
+      config: this.#config,
+      ...(serviceCIDRs.length > 0 ? { serviceCidrs: serviceCIDRs } : {}),
       registry,
       logger,
-    });
-  }
-
-  async #addressesKnown(signal: AbortSignal): Promise<void> {
-    if (this.#nodeIps.length > 0 || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      this.#known = resolve;
-      signal.addEventListener('abort', () => resolve(), { once: true });
     });
   }
 }

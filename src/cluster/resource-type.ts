@@ -14,6 +14,7 @@ import type {
 } from 'kubernetes-types/core/v1.js';
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import type { Ingress, IngressClass, NetworkPolicy } from 'kubernetes-types/networking/v1.js';
+import type { ServiceCIDR } from 'kubernetes-types/networking/v1alpha1.js';
 import type { ClusterRole, ClusterRoleBinding, Role, RoleBinding } from 'kubernetes-types/rbac/v1.js';
 import type { KubeObject } from './kube-object.ts';
 
@@ -72,6 +73,12 @@ export const INGRESS_CLASSES = define<IngressClass>(
   'networking.k8s.io/v1',
   'ingressclasses',
   'IngressClass',
+  false,
+);
+export const SERVICE_CIDRS = define<ServiceCIDR>(
+  'networking.k8s.io/v1',
+  'servicecidrs',
+  'ServiceCIDR',
   false,
 );
 export const ROLES = define<Role>('rbac.authorization.k8s.io/v1', 'roles', 'Role');

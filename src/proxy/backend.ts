@@ -1,3 +1,4 @@
+import type { IpFamily } from '../net/ip.ts';
 import type { ServicePort, ServicePortChange } from './services/service-port.ts';
 
 export const PROXY_MODES = ['userspace', 'iptables', 'ipvs', 'nftables'] as const;
@@ -18,7 +19,20 @@ export interface SyncReport {
   /** Parts that could not be programmed, although the rest is: by service port or subject, why. */
   readonly failures?: readonly { readonly subject: string; readonly message: string }[];
   /** Rules written, where the mode writes rules for each Service. */
-  readonly rules?: { readonly written: number; readonly total: number };
+  readonly rules?: {
+    readonly written: number;
+    readonly total: number;
+    /** The same by family and table, where the mode knows it. */
+    readonly tables?: readonly RuleCount[];
+  };
+}
+
+export interface RuleCount {
+  readonly family: IpFamily;
+  /** `nat`, `filter`. */
+  readonly table: string;
+  readonly written: number;
+  readonly total: number;
 }
 
 /**
@@ -45,5 +59,7 @@ export interface ProxyBackend {
    * that are established go on.
    */
   remove(): Promise<void>;
+  /** After `remove`: resolves when the last connection that this process itself carries has ended. */
+  drained?(): Promise<void>;
   close(): Promise<void>;
 }

@@ -3,16 +3,12 @@ import { expect, test } from 'vitest';
 import { ApiClient } from '../cluster/api-client.ts';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { FakeConntrack } from '../kernel/conntrack/fake.ts';
-import { FakeNft } from '../kernel/nft/fake.ts';
+import { FakeNetwork } from '../kernel/netlink/fake.ts';
 import { createLogger } from '../log/logger.ts';
 import { Ip } from '../net/ip.ts';
+import { defaultKubeProxyConfig } from './config/parse.ts';
+import { FakeBackend } from './fake-backend.ts';
 import { ServiceProxy } from './proxy.ts';
-
-class RefusingNft extends FakeNft {
-  override async load(): Promise<void> {
-    return Promise.reject(new FlatnetError('nft: not found', { code: 'ENOENT' }));
-  }
-}
 
 test('a kernel that cannot serve the proxy at all is told to the caller, with or without an API server', async () => {
   const client = new ApiClient({
@@ -21,16 +17,25 @@ test('a kernel that cannot serve the proxy at all is told to the caller, with or
     namespace: 'default',
     credentials: async () => Promise.resolve({}),
   });
+  const backend = new FakeBackend('iptables');
+  backend.refusePrepare = new FlatnetError('iptables: not found', { code: 'ENOENT' });
   const proxy = new ServiceProxy({
     client,
     nodeName: 'node-0',
-    nodeIps: [Ip.parse('10.250.0.1')],
-    clusterCidrs: [],
+    config: defaultKubeProxyConfig(),
+    node: { ips: [Ip.parse('10.250.0.1')], podCidrs: [], zone: undefined, eligible: true },
+    serviceCidrs: [],
     registry: new Registry(),
     logger: createLogger('proxy', 'silent'),
-    kernel: { nft: new RefusingNft(), conntrack: new FakeConntrack() },
+    kernels: {
+      openBackend: async () => Promise.resolve(backend),
+      routes: new FakeNetwork().kernel(1),
+      conntrack: new FakeConntrack(),
+      families: [4, 6],
+    },
   });
-  await expect(proxy.run(new AbortController().signal)).rejects.toThrow('nft: not found');
+  await expect(proxy.run(new AbortController().signal)).rejects.toThrow('iptables: not found');
   expect(proxy.health().healthy).toBe(false);
+  expect(backend.calls).toEqual(['prepare', 'close']);
   await client.close();
 });

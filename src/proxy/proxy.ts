@@ -1,146 +1,104 @@
-import { performance } from 'node:perf_hooks';
-import type { Service } from 'kubernetes-types/core/v1.js';
-import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
+import { existsSync } from 'node:fs';
 import type { Registry } from 'prom-client';
 import type { ApiClient } from '../cluster/api-client.ts';
-import { Informer } from '../cluster/informer.ts';
-import { ENDPOINT_SLICES, SERVICES } from '../cluster/resource-type.ts';
-import { describeError } from '../errors/flatnet-error.ts';
+import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
 import { ConntrackSocket } from '../kernel/conntrack/conntrack-socket.ts';
 import type { ConntrackKernel } from '../kernel/conntrack/objects.ts';
-import { NftSocket } from '../kernel/nft/nft-socket.ts';
 import { releaseMemory } from '../kernel/libc/release-memory.ts';
-import type { NftKernel } from '../kernel/nft/objects.ts';
+import { LinuxRouteKernel } from '../kernel/netlink/apply.ts';
+import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
-import type { Ip } from '../net/ip.ts';
-import { Backoff, sleep } from '../timing/backoff.ts';
-import type { SyncReport } from './backend.ts';
-import { NftablesBackend } from './backends/nftables/backend.ts';
-import { ProxyMetrics } from './metrics.ts';
-import type { ProxySettings } from './settings.ts';
+import type { IpFamily } from '../net/ip.ts';
+import { WorkQueue } from '../reconcile/work-queue.ts';
+import type { ProxyBackend, ProxyMode } from './backend.ts';
+import { ClusterFollower } from './cluster-follower.ts';
+import type { NodeFacts } from './node-facts.ts';
+import type { ProxyConfig } from './config/proxy-config.ts';
+import { HealthChecks } from './health-checks/health-checks.ts';
+import { familyLabel, ProxyMetrics } from './metrics.ts';
+import { removeLeftovers, retireMode } from './mode-switch.ts';
+import { modeSettingsOf, openBackend } from './open-backend.ts';
+import { HealthState, type ProxyHealth } from './proxy-health.ts';
+import { RuleSync, type ActiveBackend } from './rule-sync.ts';
 import { ServiceModel } from './services/model.ts';
-import type { Problem } from './services/problem.ts';
-import { projectService, PROXY_NAME_LABEL, type ServiceSpec } from './services/service-spec.ts';
-import { projectSlice, type SliceSpec } from './services/slice-spec.ts';
+import type { ProxySettings } from './settings.ts';
+import { StaleFlows } from './stale-flows.ts';
+import { Surroundings } from './surroundings.ts';
+import { SyncOutcome } from './sync-outcome.ts';
+
+/** What the proxy touches of the machine. */
+export interface ProxyKernels {
+  openBackend(mode: ProxyMode, settings: ProxySettings, config: ProxyConfig): Promise<ProxyBackend>;
+  readonly routes: RouteKernel;
+  /** Undefined where connections are not tracked, or cannot be asked for. */
+  readonly conntrack: ConntrackKernel | undefined;
+  readonly families: readonly IpFamily[];
+}
 
 export interface ServiceProxyOptions {
   readonly client: ApiClient;
   /** This node's name, as it stands in `nodeName` of endpoints. */
   readonly nodeName: string;
-  /** The node's own addresses (InternalIPs): node ports answer there. Families that it has none of are left out. */
-  readonly nodeIps: readonly Ip[];
-  /** Pod ranges of the whole cluster: other sources that call a ClusterIP are masqueraded. Empty: none are. */
-  readonly clusterCidrs: readonly Cidr[];
-  /** Service ranges: packets to addresses there that no Service has are dropped. Empty: they go their way. */
+  /** kube-proxy's own, or what a node's agent makes of its own. */
+  readonly config: ProxyConfig;
+  /** What is known of the node; absent: its Node object is followed. */
+  readonly node?: NodeFacts;
+  /** Service ranges: packets to addresses there that no Service has are dropped. Absent: ServiceCIDR objects say. */
   readonly serviceCidrs?: readonly Cidr[];
-  /** Masquerade everything that calls a ClusterIP. Default false. */
-  readonly masqueradeAll?: boolean;
-  /** Bit of the packet mark that asks for masquerade. Default 14 (0x4000), as kube-proxy. */
-  readonly masqueradeBit?: number;
   readonly registry: Registry;
   readonly logger: Logger;
-  /** Default: nf_tables and connection tracking of the process's own network namespace. */
-  readonly kernel?: { readonly nft: NftKernel; readonly conntrack: ConntrackKernel };
+  /** Descriptor of the network namespace to serve; the process's own when absent. */
+  readonly netns?: number;
+  /** Of that namespace, when absent. */
+  readonly kernels?: ProxyKernels;
 }
 
-/** What /healthz tells of the proxy. */
-export interface ProxyHealth {
-  /** Rules of everything that is known are in the kernel, and the last change was taken. */
-  readonly healthy: boolean;
-  /** When the kernel last took a change; milliseconds since the epoch. */
-  readonly lastSyncMs?: number;
-  /** Why not healthy. */
-  readonly reason?: string;
-}
+const SETTINGS = 'settings';
 
-/** Not for this proxy, or nothing to balance. */
-const SELECTOR = `!${PROXY_NAME_LABEL},!service.kubernetes.io/headless`;
-/** How often it is asked whether somebody else changed nf_tables. */
-const AUDIT_INTERVAL_MS = 30_000;
-/** So many elements of one transaction are written to the debug log. */
-const LOGGED_CHANGES = 100;
+/** What is there while the proxy runs. */
+interface Running {
+  readonly kernels: ProxyKernels;
+  readonly surroundings: Surroundings;
+  readonly follower: ClusterFollower;
+  readonly sync: RuleSync;
+  readonly outcome: SyncOutcome;
+  readonly healthChecks: HealthChecks;
+  readonly signal: AbortSignal;
+}
 
 /**
- * The node's service proxy in nftables mode: Services and EndpointSlices of the API in, elements of nftables maps
- * out. What is in the kernel when it starts is adopted, and stays when it ends.
+ * The node's service proxy, in any mode: Services and EndpointSlices of the API in, what the mode programs out. What
+ * is in the kernel when it starts is adopted, and stays when it ends.
  */
 export class ServiceProxy {
   readonly #options: ServiceProxyOptions;
-  readonly #metrics: ProxyMetrics;
+  readonly metrics: ProxyMetrics;
   readonly #model = new ServiceModel();
-  readonly #services: Informer<Service, ServiceSpec>;
-  readonly #slices: Informer<EndpointSlice, SliceSpec>;
-  readonly #problems = new Set<string>();
+  readonly #health = new HealthState();
   readonly #synced: Promise<void>;
   #tellSynced: () => void = () => {};
-  /** Aborted when the audit shall look at once. */
-  #wake = new AbortController();
-  /** When what is about to be programmed happened, ms since the epoch. */
-  #triggers: number[] = [];
-  /** Changes that are told but not yet in the kernel. */
-  #pending = { services: 0, slices: 0 };
-  #backend: NftablesBackend | undefined;
-  #flushQueued = false;
-  #failure: string | undefined = 'not started';
-  #lastSyncMs: number | undefined;
+  #config: ProxyConfig;
+  /** What the backend in use was opened with. */
+  #applied = '';
+  #running: Running | undefined;
+  /** One change of settings at a time. */
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(options: ServiceProxyOptions) {
     this.#options = options;
+    this.#config = options.config;
+    this.metrics = new ProxyMetrics(options.registry);
     this.#synced = new Promise((resolve) => (this.#tellSynced = resolve));
-    this.#metrics = new ProxyMetrics(options.registry);
-    const { client, logger, nodeName } = options;
-    const common = { labelSelector: SELECTOR, logger };
-    this.#services = new Informer(client, SERVICES, { ...common, project: projectService });
-    this.#slices = new Informer(client, ENDPOINT_SLICES, {
-      ...common,
-      project: (slice: EndpointSlice) => projectSlice(slice, nodeName),
-    });
   }
 
-  /** Follows the cluster until the signal is aborted. Rejects only if the kernel cannot serve the proxy at all. */
-  async run(signal: AbortSignal): Promise<void> {
-    const kernel = this.#options.kernel ?? { nft: NftSocket.open(), conntrack: ConntrackSocket.open() };
-    const { masqueradeAll = false, masqueradeBit = 14, serviceCidrs = [] } = this.#options;
-    const { nodeIps, clusterCidrs } = this.#options;
-    const settings: ProxySettings = {
-      families: ([4, 6] as const).filter((family) => nodeIps.some((ip) => ip.family === family)),
-      nodeIps,
-      nodePortAddresses: nodeIps,
-      localhostNodePorts: false,
-      localTraffic: clusterCidrs.length === 0 ? { kind: 'none' } : { kind: 'cidrs', cidrs: clusterCidrs },
-      serviceCidrs,
-      masqueradeAll,
-      masqueradeBit,
-    };
-    const backend = new NftablesBackend(kernel.nft, settings, kernel.conntrack);
-    this.#failure = 'Services and EndpointSlices are not known yet';
-    const unsubscribe = this.#subscribe();
-    // Ended from here too: a kernel that refuses must not leave the informers running.
-    const end = new AbortController();
-    const following = AbortSignal.any([signal, end.signal]);
-    const informers = Promise.all([this.#services.run(following), this.#slices.run(following)]);
-    try {
-      await backend.prepare();
-      await Promise.all([this.#services.synced(signal), this.#slices.synced(signal)]);
-      await this.#rebuild(backend, signal);
-      if (signal.aborted) return;
-      this.#backend = backend;
-      this.#tellSynced();
-      this.#flush();
-      // Lists, plans and the transaction of a whole cluster: several times what stays.
-      setImmediate(releaseMemory);
-      await this.#audit(backend, signal);
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      this.#backend = undefined;
-      end.abort();
-      unsubscribe();
-      await informers;
-      kernel.nft.close();
-      kernel.conntrack.close();
-    }
+  /** The mode that serves, or is about to. */
+  get mode(): ProxyMode {
+    return this.#running?.sync.active?.backend.mode ?? this.#config.mode;
+  }
+
+  health(): ProxyHealth {
+    return this.#health.get();
   }
 
   /** Resolves when the first complete sync is in the kernel. */
@@ -148,157 +106,216 @@ export class ServiceProxy {
     await this.#synced;
   }
 
-  health(): ProxyHealth {
-    const lastSync = this.#lastSyncMs === undefined ? {} : { lastSyncMs: this.#lastSyncMs };
-    if (this.#failure === undefined) return { healthy: true, ...lastSync };
-    return { healthy: false, reason: this.#failure, ...lastSync };
-  }
-
-  #subscribe(): () => void {
-    const service = (spec: ServiceSpec): void => {
-      this.#pending.services += 1;
-      this.#tell('Service', spec.key, spec.problems);
-      this.#model.setService(spec);
-      this.#queueFlush();
-    };
-    const slice = (spec: SliceSpec, key: string, old?: SliceSpec): void => {
-      this.#pending.slices += 1;
-      this.#tell('EndpointSlice', key, spec.problems);
-      if (spec.changedAtMs !== 0 && spec.changedAtMs !== old?.changedAtMs) {
-        this.#triggers.push(spec.changedAtMs);
-      }
-      this.#model.setSlice(key, spec, old);
-      this.#queueFlush();
-    };
-    const ends = [
-      this.#services.subscribe({
-        added: service,
-        updated: service,
-        deleted: (spec) => {
-          this.#pending.services += 1;
-          this.#tell('Service', spec.key, []);
-          this.#model.deleteService(spec.key);
-          this.#queueFlush();
-        },
-      }),
-      this.#slices.subscribe({
-        added: (spec, key) => slice(spec, key),
-        updated: (spec, old, key) => slice(spec, key, old),
-        deleted: (old, key) => {
-          this.#pending.slices += 1;
-          this.#tell('EndpointSlice', key, []);
-          this.#model.deleteSlice(key, old);
-          this.#queueFlush();
-        },
-      }),
-    ];
-    return () => ends.forEach((end) => end());
-  }
-
-  #tell(kind: string, key: string, problems: readonly Problem[]): void {
-    if (problems.length === 0 && this.#problems.size === 0) return;
-    const object = `${kind} ${key}`;
-    for (const { field, message } of problems) {
-      this.#options.logger.warn({ object, field }, `${object}: ${field}: ${message}; the rest is programmed`);
-    }
-    if (problems.length > 0) this.#problems.add(object);
-    else if (!this.#problems.delete(object)) return;
-    this.#metrics.invalidObjects.set(this.#problems.size);
-  }
-
-  /** Everything that arrives in one turn of the event loop goes into one transaction. */
-  #queueFlush(): void {
-    if (this.#flushQueued || this.#backend === undefined) return;
-    this.#flushQueued = true;
-    this.#metrics.lastQueued.set(Date.now() / 1000);
-    setImmediate(() => {
-      this.#flushQueued = false;
-      this.#flush();
-    });
-  }
-
-  #flush(): void {
-    const backend = this.#backend;
-    // Without: a full sync is under way, or nothing runs any more.
-    if (backend === undefined || !this.#model.pending) return;
-    void this.#update(backend);
-  }
-
-  async #update(backend: NftablesBackend): Promise<void> {
-    const started = performance.now();
+  /**
+   * Goes on with another configuration. A change of mode starts the new mode beside the old one and removes the old
+   * one when the new one serves everything. Rejects when the new one cannot: then all stays as it was.
+   */
+  async switchTo(config: ProxyConfig): Promise<void> {
+    const before = this.#config;
+    this.#config = config;
     try {
-      this.#done(started, await backend.update(this.#model.drain()), this.#metrics.partialSyncDuration);
+      await this.#applySettings();
     } catch (error) {
-      this.#failed(error);
+      if (this.#config === config) this.#config = before;
+      throw error;
     }
   }
 
-  /** Full sync, tried until it succeeds. */
-  async #rebuild(backend: NftablesBackend, signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff({ initialMs: 100, maxMs: 10_000 });
-    // What happened before this process was there tells nothing of how quick it is.
-    if (this.#lastSyncMs === undefined) this.#triggers = [];
-    for (let attempt = 1; !signal.aborted; attempt += 1) {
-      const started = performance.now();
-      try {
-        if (attempt > 1 || this.#lastSyncMs !== undefined) await backend.prepare();
-        this.#done(started, await backend.rebuild(this.#model.drainAll()), this.#metrics.fullSyncDuration);
-        return;
-      } catch (error) {
-        this.#failed(error);
-        await sleep(backoff.next(), signal);
+  /**
+   * Follows the cluster until the signal is aborted. Rejects only if the kernel cannot serve the mode at all, or the
+   * Node object does not come (NODE_UNKNOWN).
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    // Ended from here too: a kernel that refuses must not leave the rest running.
+    const end = new AbortController();
+    const following = AbortSignal.any([signal, end.signal]);
+    const { client, nodeName, node, serviceCidrs, logger } = this.#options;
+    const kernels = this.#options.kernels ?? openKernels(this.#options);
+    const { routes, families } = kernels;
+    const about = { client, nodeName, node, serviceCidrs, routes, families, logger };
+    const surroundings = new Surroundings(about);
+    const background: Promise<void>[] = [];
+    try {
+      this.#health.waitFor("waiting for the node's addresses");
+      if (!(await surroundings.known(this.#config, following))) return;
+      const first = await this.#open(kernels, surroundings.settings(this.#config));
+      const running = this.#assemble(kernels, surroundings, following);
+      background.push(running.follower.run(following), this.#followSettings(running));
+      const ready = running.follower.synced(following);
+      // Looked at only after the kernel is prepared.
+      ready.catch(() => undefined);
+      this.#health.waitFor('Services and EndpointSlices are not known yet');
+      await running.sync.run(first, ready, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      end.abort();
+      this.#running?.healthChecks.close();
+      this.#running = undefined;
+      await Promise.all([...background, surroundings.ended()]);
+      kernels.conntrack?.close();
+      routes.close();
+    }
+  }
+
+  #assemble(kernels: ProxyKernels, surroundings: Surroundings, signal: AbortSignal): Running {
+    const { client, nodeName, logger, netns } = this.#options;
+    const model = this.#model;
+    const { metrics } = this;
+    const health = this.#health;
+    const { conntrack } = kernels;
+    const common = { model, metrics, logger };
+    const zone = surroundings.node?.zone ?? '';
+    const follower = new ClusterFollower(
+      { ...common, client, changed: () => this.#changed() },
+      { nodeName, zone },
+    );
+    const healthChecks = new HealthChecks({
+      readyHere: (service) => model.readyHere(service),
+      proxyHealthy: () => health.get().live,
+      logger,
+      ...(netns === undefined ? {} : { netns }),
+    });
+    const flows =
+      conntrack &&
+      new StaleFlows({
+        conntrack,
+        servingEndpoints: (port) => model.servingEndpoints(port),
+        isNodeAddress: (address) => surroundings.isNodeAddress(address),
+      });
+    const outcome = new SyncOutcome({
+      ...{ metrics, logger, health, follower, healthChecks, flows },
+      modelPending: () => model.pending,
+      onFirstSync: () => this.#firstSync(),
+    });
+    const sync = new RuleSync({ model, listener: outcome, logger });
+    this.#running = { kernels, surroundings, follower, sync, outcome, healthChecks, signal };
+    return this.#running;
+  }
+
+  #changed(): void {
+    if (!this.#model.pending) return;
+    const active = this.#running?.sync.active;
+    if (this.#health.queued()) {
+      for (const family of active?.families ?? []) {
+        this.metrics.lastQueued.set({ ip_family: familyLabel(family) }, Date.now() / 1000);
       }
     }
+    this.#running?.sync.changed();
   }
 
-  /** Repairs what a refused transaction or somebody else left behind. */
-  async #audit(backend: NftablesBackend, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      if (this.#failure === undefined)
-        await sleep(AUDIT_INTERVAL_MS, AbortSignal.any([signal, this.#wake.signal]));
-      this.#wake = new AbortController();
-      if (signal.aborted) return;
-      if (this.#failure === undefined && !(await backend.foreignChange())) continue;
-      this.#backend = undefined;
-      await this.#rebuild(backend, signal);
-      this.#backend = backend;
-      this.#flush();
-    }
-  }
-
-  #done(started: number, report: SyncReport, histogram: ProxyMetrics['syncDuration']): void {
-    const metrics = this.#metrics;
-    const seconds = (performance.now() - started) / 1000;
-    const now = Date.now();
-    histogram.observe(seconds);
-    metrics.syncDuration.observe(seconds);
-    for (const trigger of this.#triggers) metrics.programmingDuration.observe((now - trigger) / 1000);
-    this.#triggers = [];
-    metrics.serviceChanges.inc(this.#pending.services);
-    metrics.endpointChanges.inc(this.#pending.slices);
-    this.#pending = { services: 0, slices: 0 };
-    this.#showPending();
-    metrics.lastSync.set(now / 1000);
-    this.#lastSyncMs = now;
-    this.#failure = undefined;
-    for (const { id, owner, what } of report.conflicts) {
-      this.#options.logger.warn({ service: id, owner }, `${id}: ${what} belongs to ${owner} already`);
-    }
+  #firstSync(): void {
+    this.#tellSynced();
+    // Lists, plans and the transaction of a whole cluster: several times what stays.
+    setImmediate(releaseMemory);
+    const { kernels, sync } = this.#running ?? {};
+    if (kernels === undefined || sync?.active === undefined) return;
     const { logger } = this.#options;
-    if (!logger.isLevelEnabled('debug')) return;
-    logger.debug({ seconds, changes: report.describe().slice(0, LOGGED_CHANGES) }, 'programmed');
+    const active = sync.active.backend.mode;
+    const open = async (mode: ProxyMode): Promise<ProxyBackend> =>
+      kernels.openBackend(mode, this.#settings(), this.#config);
+    this.#turn = this.#turn.then(async () => removeLeftovers({ active, open, logger }));
   }
 
-  #showPending(): void {
-    this.#metrics.serviceChangesPending.set(this.#pending.services);
-    this.#metrics.endpointChangesPending.set(this.#pending.slices);
+  /** What the node and the machine say is followed from when the first sync is there. */
+  async #followSettings({ surroundings, healthChecks, signal }: Running): Promise<void> {
+    const queue = new WorkQueue({
+      name: 'proxy-settings',
+      process: async () => this.#applySettings(),
+      maxBackoffMs: 10_000,
+      logger: this.#options.logger,
+    });
+    this.#look(surroundings);
+    healthChecks.listenOn(this.#settings().nodePortAddresses);
+    surroundings.onChange = () => {
+      this.#look(surroundings);
+      queue.add(SETTINGS);
+    };
+    surroundings.followAddresses(signal);
+    await queue.run(signal);
   }
 
-  #failed(error: unknown): void {
-    this.#showPending();
-    this.#failure = describeError(error);
-    this.#metrics.failures.inc();
-    this.#wake.abort();
-    this.#options.logger.error({ err: error }, `cannot program Services: ${this.#failure}`);
+  #look({ node }: Surroundings): void {
+    if (node === undefined) return;
+    this.#health.nodeEligible = node.eligible;
+    this.#running?.follower.setZone(node.zone ?? '');
+  }
+
+  #settings(): ProxySettings {
+    if (this.#running === undefined)
+      throw new FlatnetError('the proxy does not run', { code: 'NOT_RUNNING' });
+    return this.#running.surroundings.settings(this.#config);
+  }
+
+  async #applySettings(): Promise<void> {
+    const applied = this.#turn.then(async () => this.#replaceBackend());
+    this.#turn = applied.catch(() => undefined);
+    await applied;
+  }
+
+  async #replaceBackend(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    const { kernels, surroundings, sync, outcome, healthChecks, signal } = running;
+    if (!(await surroundings.known(this.#config, signal))) return;
+    const before = this.#applied;
+    const settings = surroundings.settings(this.#config);
+    if (this.#keyOf(settings) === before) return;
+    const { logger } = this.#options;
+    const next = await this.#open(kernels, settings);
+    const retire = async (old: ProxyBackend): Promise<void> => {
+      const other = old.mode !== next.backend.mode;
+      await retireMode(old, { remove: other, logger });
+      // Flows that came while both were there may lead to where the old one led them.
+      if (other) outcome.cleanAll(next);
+    };
+    try {
+      await sync.replace(next, retire);
+    } catch (error) {
+      this.#applied = before;
+      throw error;
+    }
+    logger.info({ mode: next.backend.mode }, 'Services are served with new settings');
+    healthChecks.listenOn(settings.nodePortAddresses);
+  }
+
+  async #open(kernels: ProxyKernels, settings: ProxySettings): Promise<ActiveBackend> {
+    const config = this.#config;
+    const periods = config[config.mode === 'userspace' ? 'iptables' : config.mode];
+    const backend = await kernels.openBackend(config.mode, settings, config);
+    this.#applied = this.#keyOf(settings);
+    this.#health.timeoutMs = 2 * periods.syncPeriod;
+    return { backend, families: settings.families, minSyncPeriodMs: periods.minSyncPeriod };
+  }
+
+  /** Two that are the same need no new backend. */
+  #keyOf(settings: ProxySettings): string {
+    const { mode, iptables, ipvs, nftables } = this.#config;
+    return JSON.stringify([mode, settings, iptables, ipvs, nftables]);
+  }
+}
+
+function openKernels({ netns, logger }: ServiceProxyOptions): ProxyKernels {
+  return {
+    openBackend: async (mode, settings, config) =>
+      openBackend(mode, settings, modeSettingsOf(config), {
+        logger,
+        ...(netns === undefined ? {} : { netns }),
+      }),
+    routes: LinuxRouteKernel.open(netns),
+    conntrack: openConntrack(netns, logger),
+    // Absent with the kernel's ipv6.disable=1.
+    families: existsSync('/proc/net/if_inet6') ? [4, 6] : [4],
+  };
+}
+
+/** A kernel without ctnetlink is no reason to leave Services unprogrammed. */
+function openConntrack(netns: number | undefined, logger: Logger): ConntrackKernel | undefined {
+  try {
+    return ConntrackSocket.open(netns);
+  } catch (error) {
+    const text = describeError(error);
+    logger.warn({ error: text }, `UDP connections to endpoints that are gone may stay: ${text}`);
+    return undefined;
   }
 }

@@ -3,13 +3,11 @@ import { Command, Option } from 'commander';
 import { Registry } from 'prom-client';
 import { ApiClient } from '../../cluster/api-client.ts';
 import { createLogger } from '../../log/logger.ts';
+import { Cidr } from '../../net/cidr.ts';
 import { Ip } from '../../net/ip.ts';
 import { PROXY_MODES, type ProxyMode } from '../../proxy/backend.ts';
 import { defaultKubeProxyConfig } from '../../proxy/config/parse.ts';
 import type { ProxyConfig } from '../../proxy/config/proxy-config.ts';
-import { parseKubeProxyConfig } from '../../proxy/config/parse.ts';
-import type { KubeProxyConfig } from '../../proxy/config/proxy-config.ts';
-import { API_VERSION, KIND } from '../../proxy/config/schema.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
 import { NODE_IP, POD_CIDR } from './bench-network.ts';
 
@@ -62,9 +60,4 @@ function configOf(mode: ProxyMode): ProxyConfig {
     ipvs: { ...config.ipvs, minSyncPeriod },
     nftables: { ...config.nftables, minSyncPeriod },
   };
-}
-
-function configOf(mode: ProxyMode): KubeProxyConfig {
-  const file = { apiVersion: API_VERSION, kind: KIND, mode, clusterCIDR: POD_CIDR };
-  return parseKubeProxyConfig(JSON.stringify(file), 'proxy-process');
 }

@@ -1,8 +1,9 @@
 import type { IpFamily } from '../../net/ip.ts';
 import { selectEndpoints, type Candidate } from './endpoint-selection.ts';
+import { endpointText } from './endpoint-text.ts';
 import type { ServicePort, ServicePortChange } from './service-port.ts';
 import type { ServiceAddress, ServicePortSpec, ServiceSpec } from './service-spec.ts';
-import type { SliceSpec } from './slice-spec.ts';
+import { LOCAL, READY, type SliceSpec } from './slice-spec.ts';
 
 /**
  * Services and their slices joined to service ports. Takes objects in any order and tells on `drain` the ports of
@@ -103,10 +104,17 @@ export class ServiceModel {
       findCandidates(slices, port.family, { name, protocol }).map((one) => endpointText(one, port.family)),
     );
   }
-}
 
-export function endpointText(endpoint: { address: string; port: number }, family: IpFamily): string {
-  return family === 6 ? `[${endpoint.address}]:${endpoint.port}` : `${endpoint.address}:${endpoint.port}`;
+  /** How many pods of the Service on this node are ready; one of both families counts once. */
+  readyHere(key: string): number {
+    const addresses = { 4: new Set<string>(), 6: new Set<string>() };
+    for (const { family, endpoints } of this.#slices.get(key)?.values() ?? []) {
+      for (const { address, state } of endpoints) {
+        if ((state & READY) !== 0 && (state & LOCAL) !== 0) addresses[family].add(address);
+      }
+    }
+    return Math.max(addresses[4].size, addresses[6].size);
+  }
 }
 
 function toServicePort(

@@ -1,20 +1,30 @@
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { RecordedApi } from '../../../src/bench/proxy/recorded-api.ts';
-import { podIp, recordedService, recordedSlice } from '../../../src/bench/proxy/recorded-objects.ts';
+import { RecordedApi, SERVICES_PATH, SLICES_PATH } from '../../../src/bench/proxy/recorded-api.ts';
+import {
+  podIp,
+  recordedService,
+  recordedSlice,
+  serviceKey,
+} from '../../../src/bench/proxy/recorded-objects.ts';
 import { ApiClient } from '../../../src/cluster/api-client.ts';
-import { ConntrackSocket } from '../../../src/kernel/conntrack/conntrack-socket.ts';
 import { Netns } from '../../../src/kernel/netns/netns.ts';
 import { endpointData } from '../../../src/kernel/nft/field.ts';
 import { NftSocket } from '../../../src/kernel/nft/nft-socket.ts';
 import { createLogger } from '../../../src/log/logger.ts';
-import { Cidr } from '../../../src/net/cidr.ts';
 import { Ip } from '../../../src/net/ip.ts';
 import { proxySets } from '../../../src/proxy/backends/nftables/sets.ts';
+import { parseKubeProxyConfig } from '../../../src/proxy/config/parse.ts';
 import { ServiceProxy } from '../../../src/proxy/proxy.ts';
 
 const SETS = proxySets(4);
 const SERVICES = 3;
+const CONFIG = {
+  apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+  kind: 'KubeProxyConfiguration',
+  mode: 'nftables',
+  clusterCIDR: '10.128.0.0/9',
+};
 
 let netns: Netns;
 let nft: NftSocket;
@@ -26,10 +36,16 @@ beforeEach(async () => {
   netns = Netns.createAnonymous();
   nft = NftSocket.open({ netns: netns.fd });
   const indexes = Array.from({ length: SERVICES }, (_, index) => index);
-  api = new RecordedApi({
-    services: indexes.map((index) => JSON.stringify(recordedService(index))),
-    slices: indexes.map((index) => JSON.stringify(recordedSlice(index, [index], index + 1))),
-  });
+  const byName = (text: (index: number) => unknown): Map<string, string> =>
+    new Map(indexes.map((index) => [serviceKey(index), JSON.stringify(text(index))]));
+  api = new RecordedApi([
+    { path: SERVICES_PATH, listKind: 'ServiceList', objects: byName(recordedService) },
+    {
+      path: SLICES_PATH,
+      listKind: 'EndpointSliceList',
+      objects: byName((index) => recordedSlice(index, [index], index + 1)),
+    },
+  ]);
   const home = Netns.current();
   const server = await api.listen(home.fd);
   home.close();
@@ -54,11 +70,12 @@ function start(registry = new Registry()): ServiceProxy {
   const proxy = new ServiceProxy({
     client,
     nodeName: 'node-0',
-    nodeIps: [Ip.parse('10.250.0.1')],
-    clusterCidrs: [Cidr.parse('10.128.0.0/9')],
+    config: parseKubeProxyConfig(JSON.stringify(CONFIG), 'test'),
+    node: { ips: [Ip.parse('10.250.0.1')], podCidrs: [], zone: undefined, eligible: true },
+    serviceCidrs: [],
     registry,
     logger: createLogger('proxy', 'silent'),
-    kernel: { nft: NftSocket.open({ netns: netns.fd }), conntrack: ConntrackSocket.open(netns.fd) },
+    netns: netns.fd,
   });
   const control = new AbortController();
   const ended = proxy.run(control.signal);
@@ -72,6 +89,8 @@ function start(registry = new Registry()): ServiceProxy {
   return proxy;
 }
 
+const modify = (index: number, pods: number[]): void =>
+  api.modify(SLICES_PATH, serviceKey(index), JSON.stringify(recordedSlice(index, pods, 100)));
 const endpoints = (): string[] => nft.elements(SETS.endpoints).map(({ value }) => value ?? '');
 const endpointOf = (pod: number): string => endpointData(podIp(pod), 8080);
 
@@ -83,11 +102,11 @@ test('what the API lists is in the kernel once synced, and what it tells later s
   expect(proxy.health().healthy).toBe(true);
   expect(endpoints().sort()).toEqual([0, 1, 2].map(endpointOf).sort());
   await api.watched();
-  api.modify(JSON.stringify(recordedSlice(1, [7, 8], 100)));
+  modify(1, [7, 8]);
   await vi.waitFor(() => expect(endpoints().sort()).toEqual([0, 2, 7, 8].map(endpointOf).sort()));
   const metrics = await registry.metrics();
-  expect(metrics).toContain('kubeproxy_sync_full_proxy_rules_duration_seconds_count 1');
-  expect(metrics).toContain('kubeproxy_network_programming_duration_seconds_count 1');
+  expect(metrics).toContain('kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1');
+  expect(metrics).toContain('kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"} 1');
   expect(metrics).toContain('kubeproxy_sync_proxy_rules_endpoint_changes_pending 0');
 });
 
@@ -107,10 +126,12 @@ test('when its table is deleted it says so at the next change, and puts everythi
   await proxy.synced();
   await api.watched();
   await nft.load('delete table ip flatnet-proxy\n');
-  api.modify(JSON.stringify(recordedSlice(0, [9], 100)));
+  modify(0, [9]);
   await vi.waitFor(() => expect(endpoints().sort()).toEqual([1, 2, 9].map(endpointOf).sort()), {
     timeout: 5000,
   });
   await vi.waitFor(() => expect(proxy.health().healthy).toBe(true));
-  expect(await registry.metrics()).toContain('kubeproxy_sync_proxy_rules_nftables_sync_failures_total 1');
+  expect(await registry.metrics()).toContain(
+    'kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 1',
+  );
 });

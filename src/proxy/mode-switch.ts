@@ -1,0 +1,55 @@
+import { describeError } from '../errors/flatnet-error.ts';
+import type { Logger } from '../log/logger.ts';
+import { PROXY_MODES, type ProxyBackend, type ProxyMode } from './backend.ts';
+
+/**
+ * Ends a backend when another one serves everything; with `remove`, of another mode, it goes from the kernel: new
+ * connections have not been without rules at any time, and established ones go on. Those that this process itself
+ * carries (userspace) end by themselves.
+ */
+export async function retireMode(
+  old: ProxyBackend,
+  { remove, logger }: { readonly remove: boolean; readonly logger: Logger },
+): Promise<void> {
+  if (remove) await old.remove();
+  void closeWhenDrained(old, logger);
+}
+
+async function closeWhenDrained(old: ProxyBackend, logger: Logger): Promise<void> {
+  try {
+    await old.drained?.();
+    await old.close();
+  } catch (error) {
+    logger.warn(
+      { mode: old.mode, error: describeError(error) },
+      'a mode that is not used any more did not end well',
+    );
+  }
+}
+
+export interface LeftoverOptions {
+  /** What serves now. */
+  readonly active: ProxyMode;
+  readonly open: (mode: ProxyMode) => Promise<ProxyBackend>;
+  readonly logger: Logger;
+}
+
+/**
+ * Removes what a process that ran in another mode left in the kernel. To be called when the active mode serves
+ * everything. A mode that the kernel or the machine cannot serve has left nothing; nothing here is fatal.
+ */
+export async function removeLeftovers({ active, open, logger }: LeftoverOptions): Promise<void> {
+  for (const mode of PROXY_MODES) {
+    if (mode === active) continue;
+    try {
+      const backend = await open(mode);
+      try {
+        await backend.remove();
+      } finally {
+        await backend.close();
+      }
+    } catch (error) {
+      logger.debug({ mode, error: describeError(error) }, 'this mode has left nothing that could be removed');
+    }
+  }
+}
