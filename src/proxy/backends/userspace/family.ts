@@ -64,6 +64,11 @@ export class UserspaceFamily {
     return this.#table;
   }
 
+  /** Where the ports of the process are. */
+  get address(): Ip {
+    return this.#address;
+  }
+
   get fronts(): Fronts | undefined {
     return this.#ready?.fronts;
   }
