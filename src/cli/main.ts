@@ -13,6 +13,10 @@ const COMMANDS: Record<string, LazyCommand> = {
     summary: 'bring up clusters of several nodes on this machine',
     load: async () => import('./lab.ts'),
   },
+  proxy: {
+    summary: 'run the service proxy alone, in place of kube-proxy',
+    load: async () => import('./proxy.ts'),
+  },
   program: {
     summary: 'run one of the programs that the lab has instead of images',
     load: async () => import('./program.ts'),

@@ -1,24 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
 import type { ProxyMode } from '../backend.ts';
+import type { ProxyHealth } from '../proxy-health.ts';
 import { send } from './http-server.ts';
 
-/** What is told of a running proxy; read at each request. */
-export interface ProxyStatus {
-  /** Since when something waits to be programmed, ms since the epoch; undefined: nothing does. */
-  readonly pendingSinceMs: number | undefined;
-  /** When the kernel last took a change, ms since the epoch; undefined: not yet. */
-  readonly lastUpdatedMs: number | undefined;
-  /** False when load balancers should send nothing new to this node. */
-  readonly nodeEligible: boolean;
-  readonly mode: ProxyMode;
-  /** What waits for so long counts as failed; ms. kube-proxy takes twice the sync period. */
-  readonly patienceMs: number;
-}
-
 export interface StatusSource {
-  readonly status: () => ProxyStatus;
-  readonly registry: () => Registry;
+  readonly health: () => ProxyHealth;
+  readonly mode: () => ProxyMode;
+  readonly registry: Registry;
   /** The configuration that is in effect, under kube-proxy's names. */
   readonly config: () => unknown;
   /** Counts an answer of /healthz or /livez. */
@@ -31,21 +20,19 @@ interface HealthAnswer {
 }
 
 /**
- * kube-proxy's answer of /healthz and /livez. The proxy is well while nothing has waited for too long, also when it
- * has just begun; /healthz looks at the Node too. While well, `lastUpdated` is now, as readers of old expect.
+ * kube-proxy's answer of /healthz and /livez; `now` in ms since the epoch. /healthz looks at the Node too. While all
+ * is well `lastUpdated` is now: readers of old take it for the last look at the rules.
  */
-export function answerHealth(endpoint: 'healthz' | 'livez', status: ProxyStatus, now: number): HealthAnswer {
-  const { pendingSinceMs, lastUpdatedMs = 0, patienceMs } = status;
-  const live = pendingSinceMs === undefined || now - pendingSinceMs < patienceMs;
-  const well = live && (endpoint === 'livez' || status.nodeEligible);
-  const times = `"lastUpdated": "${goTime(well ? now : lastUpdatedMs)}","currentTime": "${goTime(now)}"`;
-  const eligible = endpoint === 'healthz' ? `, "nodeEligible": ${status.nodeEligible}` : '';
+export function answerHealth(endpoint: 'healthz' | 'livez', health: ProxyHealth, now: number): HealthAnswer {
+  const well = health.live && (endpoint === 'livez' || health.nodeEligible);
+  const times = `"lastUpdated": "${goTime(well ? now : health.lastSyncMs)}","currentTime": "${goTime(now)}"`;
+  const eligible = endpoint === 'healthz' ? `, "nodeEligible": ${health.nodeEligible}` : '';
   return { code: well ? 200 : 503, body: `{${times}${eligible}}` };
 }
 
 /** As Go prints a time: `2026-11-21 10:41:34.5 +0000 UTC`; its zero time where there is none. */
-function goTime(ms: number): string {
-  if (ms === 0) return '0001-01-01 00:00:00 +0000 UTC';
+function goTime(ms: number | undefined): string {
+  if (ms === undefined) return '0001-01-01 00:00:00 +0000 UTC';
   const [date = '', time = ''] = new Date(ms).toISOString().slice(0, -1).split('T');
   const [seconds = '', fraction = ''] = time.split('.');
   const digits = fraction.replace(/0+$/, '');
@@ -64,7 +51,7 @@ export async function serveHealth(
     send(response, 404, 'not found; there are /healthz and /livez\n');
     return;
   }
-  const { code, body } = answerHealth(endpoint, source.status(), Date.now());
+  const { code, body } = answerHealth(endpoint, source.health(), Date.now());
   source.count(endpoint, code);
   send(response, code, body, 'application/json');
   await Promise.resolve();
@@ -78,12 +65,12 @@ export async function serveMetrics(
 ): Promise<void> {
   switch (pathOf(request)) {
     case '/metrics': {
-      const registry = source.registry();
+      const { registry } = source;
       send(response, 200, await registry.metrics(), registry.contentType);
       return;
     }
     case '/proxyMode':
-      send(response, 200, source.status().mode);
+      send(response, 200, source.mode());
       return;
     case '/healthz':
       send(response, 200, 'ok');
