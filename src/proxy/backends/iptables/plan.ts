@@ -269,6 +269,9 @@ class PortPlanner {
   }
 
   #refusal(): RuleTarget {
-    return this.#port.hasEndpoints ? verdict('DROP') : { kind: 'reject' };
+    const { hasEndpoints, family, protocol } = this.#port;
+    if (hasEndpoints) return verdict('DROP');
+    // ICMPv6 comes while a client of this machine is still within connect(), and is then heeded a second later only.
+    return family === 6 && protocol === 'TCP' ? { kind: 'reject', with: 'tcp-reset' } : { kind: 'reject' };
   }
 }
