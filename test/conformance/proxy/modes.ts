@@ -18,3 +18,17 @@ export const NFTABLES: ConformingMode = {
     return await NftablesBackend.open(settings, { netns });
   },
 };
+
+function iptables(variant: 'legacy' | 'nft'): ConformingMode {
+  return {
+    name: `iptables (${variant})`,
+    mode: 'iptables',
+    async open(settings, netns) {
+      const { IptablesBackend } = await import('../../../src/proxy/backends/iptables/backend.ts');
+      return await IptablesBackend.open(settings, { variant }, undefined, netns);
+    },
+  };
+}
+
+export const IPTABLES_LEGACY = iptables('legacy');
+export const IPTABLES_NFT = iptables('nft');

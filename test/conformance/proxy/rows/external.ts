@@ -10,6 +10,13 @@ const host = (name: 'outside' | 'pod' | 'node' | 'otherNode'): string[] => [
   `${ADDRESSES[6][name]}/128`,
 ];
 
+const NOT_IN_OUTPUT = {
+  iptables: {
+    reason: 'kube-proxy has KUBE-EXTERNAL-SERVICES in INPUT and FORWARD, not in OUTPUT',
+    instead: DROPPED,
+  },
+} as const;
+
 /** External addresses and load balancers. */
 export const EXTERNAL_TOPICS: readonly Topic[] = [
   {
@@ -29,7 +36,10 @@ export const EXTERNAL_TOPICS: readonly Topic[] = [
   },
   {
     service: { name: 'external-nobody', externalIps: true, endpoints: [] },
-    rows: rows(['outside', 'pod', 'node'], 'external-ip', REJECTED),
+    rows: [
+      ...rows(['outside', 'pod'], 'external-ip', REJECTED),
+      row('node', 'external-ip', REJECTED, { except: NOT_IN_OUTPUT }),
+    ],
   },
   {
     service: {
@@ -84,7 +94,10 @@ export const EXTERNAL_TOPICS: readonly Topic[] = [
   },
   {
     service: { name: 'balancer-nobody', type: 'LoadBalancer', ingress: 'VIP', endpoints: [] },
-    rows: rows(['outside', 'pod', 'node'], 'load-balancer-ip', REJECTED),
+    rows: [
+      ...rows(['outside', 'pod'], 'load-balancer-ip', REJECTED),
+      row('node', 'load-balancer-ip', REJECTED, { except: NOT_IN_OUTPUT }),
+    ],
   },
   {
     service: {
