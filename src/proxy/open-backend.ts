@@ -21,16 +21,39 @@ export interface OpenBackendOptions {
 export function modeSettingsOf(
   config: ProxyConfig & Partial<Pick<KubeProxyConfig, 'portRange' | 'udpIdleTimeout'>>,
 ): ModeSettings {
-  const { bindAddress, portRange, udpIdleTimeout = 0, ipvs } = config;
+  const { bindAddress, portRange, udpIdleTimeout, ipvs } = config;
   return {
     ipvs,
     userspace: {
       ...(bindAddress === undefined ? {} : { bindAddresses: [bindAddress] }),
       ...(portRange === undefined ? {} : { portRange }),
-      ...(udpIdleTimeout === 0 ? {} : { udpIdleTimeoutMs: udpIdleTimeout }),
+      ...(udpIdleTimeout === undefined || udpIdleTimeout === 0 ? {} : { udpIdleTimeoutMs: udpIdleTimeout }),
     },
   };
 }
+
+type Open = (
+  settings: ProxySettings,
+  modes: ModeSettings,
+  options: OpenBackendOptions,
+) => Promise<ProxyBackend>;
+
+const OPEN: Readonly<Record<ProxyMode, Open>> = {
+  nftables: async (settings, _, { netns }) => {
+    const { NftablesBackend } = await import('./backends/nftables/backend.ts');
+    return NftablesBackend.open(settings, netns === undefined ? {} : { netns });
+  },
+  iptables: async (settings, _, { logger, netns }) => {
+    const { IptablesBackend } = await import('./backends/iptables/backend.ts');
+    return IptablesBackend.open(settings, {}, logger, netns);
+  },
+  userspace: async (settings, { userspace = {} }, { logger, netns }) => {
+    const { UserspaceBackend } = await import('./backends/userspace/backend.ts');
+    return UserspaceBackend.open(settings, userspace, logger, netns);
+  },
+  ipvs: async () =>
+    Promise.reject(new FlatnetError('the mode ipvs is not there yet', { code: 'MODE_UNSUPPORTED' })),
+};
 
 /**
  * The backend of a mode on the real kernel; the code of the other modes is not even loaded. Throws FlatnetError where
@@ -40,22 +63,7 @@ export async function openBackend(
   mode: ProxyMode,
   settings: ProxySettings,
   modes: ModeSettings = {},
-  { netns, logger }: OpenBackendOptions = {},
+  options: OpenBackendOptions = {},
 ): Promise<ProxyBackend> {
-  switch (mode) {
-    case 'nftables': {
-      const { NftablesBackend } = await import('./backends/nftables/backend.ts');
-      return NftablesBackend.open(settings, netns === undefined ? {} : { netns });
-    }
-    case 'iptables': {
-      const { IptablesBackend } = await import('./backends/iptables/backend.ts');
-      return IptablesBackend.open(settings, {}, logger, netns);
-    }
-    case 'userspace': {
-      const { UserspaceBackend } = await import('./backends/userspace/backend.ts');
-      return UserspaceBackend.open(settings, modes.userspace ?? {}, logger, netns);
-    }
-    case 'ipvs':
-      throw new FlatnetError(`the mode ${mode} is not there yet`, { code: 'MODE_UNSUPPORTED' });
-  }
+  return OPEN[mode](settings, modes, options);
 }

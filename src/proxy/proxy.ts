@@ -1,24 +1,18 @@
-import { existsSync } from 'node:fs';
 import type { Registry } from 'prom-client';
 import type { ApiClient } from '../cluster/api-client.ts';
-import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
-import { ConntrackSocket } from '../kernel/conntrack/conntrack-socket.ts';
-import type { ConntrackKernel } from '../kernel/conntrack/objects.ts';
+import { FlatnetError } from '../errors/flatnet-error.ts';
 import { releaseMemory } from '../kernel/libc/release-memory.ts';
-import { LinuxRouteKernel } from '../kernel/netlink/apply.ts';
-import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
-import type { IpFamily } from '../net/ip.ts';
 import { WorkQueue } from '../reconcile/work-queue.ts';
 import type { ProxyBackend, ProxyMode } from './backend.ts';
 import { ClusterFollower } from './cluster-follower.ts';
 import type { NodeFacts } from './node-facts.ts';
 import type { ProxyConfig } from './config/proxy-config.ts';
 import { HealthChecks } from './health-checks/health-checks.ts';
-import { familyLabel, ProxyMetrics } from './metrics.ts';
+import { createProxyMetrics, familyLabel, type ProxyMetrics } from './metrics.ts';
 import { removeLeftovers, retireMode } from './mode-switch.ts';
-import { modeSettingsOf, openBackend } from './open-backend.ts';
+import { openKernels, type ProxyKernels } from './proxy-kernels.ts';
 import { HealthState, type ProxyHealth } from './proxy-health.ts';
 import { RuleSync, type ActiveBackend } from './rule-sync.ts';
 import { ServiceModel } from './services/model.ts';
@@ -26,15 +20,6 @@ import type { ProxySettings } from './settings.ts';
 import { StaleFlows } from './stale-flows.ts';
 import { Surroundings } from './surroundings.ts';
 import { SyncOutcome } from './sync-outcome.ts';
-
-/** What the proxy touches of the machine. */
-export interface ProxyKernels {
-  openBackend(mode: ProxyMode, settings: ProxySettings, config: ProxyConfig): Promise<ProxyBackend>;
-  readonly routes: RouteKernel;
-  /** Undefined where connections are not tracked, or cannot be asked for. */
-  readonly conntrack: ConntrackKernel | undefined;
-  readonly families: readonly IpFamily[];
-}
 
 export interface ServiceProxyOptions {
   readonly client: ApiClient;
@@ -88,7 +73,7 @@ export class ServiceProxy {
   constructor(options: ServiceProxyOptions) {
     this.#options = options;
     this.#config = options.config;
-    this.metrics = new ProxyMetrics(options.registry);
+    this.metrics = createProxyMetrics(options.registry);
     this.#synced = new Promise((resolve) => (this.#tellSynced = resolve));
   }
 
@@ -184,7 +169,12 @@ export class ServiceProxy {
         isNodeAddress: (address) => surroundings.isNodeAddress(address),
       });
     const outcome = new SyncOutcome({
-      ...{ metrics, logger, health, follower, healthChecks, flows },
+      metrics,
+      logger,
+      health,
+      follower,
+      healthChecks,
+      flows,
       modelPending: () => model.pending,
       onFirstSync: () => this.#firstSync(),
     });
@@ -292,30 +282,5 @@ export class ServiceProxy {
   #keyOf(settings: ProxySettings): string {
     const { mode, iptables, ipvs, nftables } = this.#config;
     return JSON.stringify([mode, settings, iptables, ipvs, nftables]);
-  }
-}
-
-function openKernels({ netns, logger }: ServiceProxyOptions): ProxyKernels {
-  return {
-    openBackend: async (mode, settings, config) =>
-      openBackend(mode, settings, modeSettingsOf(config), {
-        logger,
-        ...(netns === undefined ? {} : { netns }),
-      }),
-    routes: LinuxRouteKernel.open(netns),
-    conntrack: openConntrack(netns, logger),
-    // Absent with the kernel's ipv6.disable=1.
-    families: existsSync('/proc/net/if_inet6') ? [4, 6] : [4],
-  };
-}
-
-/** A kernel without ctnetlink is no reason to leave Services unprogrammed. */
-function openConntrack(netns: number | undefined, logger: Logger): ConntrackKernel | undefined {
-  try {
-    return ConntrackSocket.open(netns);
-  } catch (error) {
-    const text = describeError(error);
-    logger.warn({ error: text }, `UDP connections to endpoints that are gone may stay: ${text}`);
-    return undefined;
   }
 }

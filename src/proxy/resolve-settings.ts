@@ -92,19 +92,11 @@ function answersOnLoopback(wanted: ProxyConfig['nodePortAddresses']): boolean {
 }
 
 function localTrafficOf(config: ProxyConfig, node: Pick<NodeFacts, 'podCidrs'>): LocalTraffic {
-  const { bridgeInterface, interfaceNamePrefix } = config.detectLocal;
-  switch (config.detectLocalMode) {
-    case 'BridgeInterface':
-      return { kind: 'bridge', device: bridgeInterface };
-    case 'InterfaceNamePrefix':
-      return { kind: 'interface-prefix', prefix: interfaceNamePrefix };
-    case 'NodeCIDR':
-      return cidrsOrNone(node.podCidrs);
-    case 'ClusterCIDR':
-      return cidrsOrNone(config.clusterCIDR);
+  const { detectLocalMode: mode, detectLocal } = config;
+  if (mode === 'BridgeInterface') return { kind: 'bridge', device: detectLocal.bridgeInterface };
+  if (mode === 'InterfaceNamePrefix') {
+    return { kind: 'interface-prefix', prefix: detectLocal.interfaceNamePrefix };
   }
-}
-
-function cidrsOrNone(cidrs: readonly Cidr[]): LocalTraffic {
+  const cidrs = mode === 'NodeCIDR' ? node.podCidrs : config.clusterCIDR;
   return cidrs.length === 0 ? { kind: 'none' } : { kind: 'cidrs', cidrs };
 }

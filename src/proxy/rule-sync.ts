@@ -99,7 +99,7 @@ export class RuleSync {
     await new Promise<void>((resolve, reject) => {
       const done = (error?: unknown): void => {
         if (error === undefined) resolve();
-        else reject(error as Error);
+        else reject(error);
       };
       this.#replacements.push({ next, retire, done });
       this.#wake();
