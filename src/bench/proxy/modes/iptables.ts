@@ -77,6 +77,8 @@ class NftView implements KernelView {
 
   expectChange(): void {
     this.#events ??= new NftEvents(this.#network.node.fd);
+    // Of the rules of one change each is told by itself.
+    this.#events.drain();
   }
 
   awaitChange({ index }: Change): void {

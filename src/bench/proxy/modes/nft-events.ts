@@ -28,6 +28,13 @@ export class NftEvents {
     this.#socket.joinGroup(NFNLGRP_NFTABLES);
   }
 
+  /** Forgets what was told until now. */
+  drain(): void {
+    while (
+      libc.recv(this.#socket.fd, this.#buffer, libc.MSG_DONTWAIT, 'forget changes of nf_tables') !== undefined
+    );
+  }
+
   /** Returns when a message for which `wanted` is true has come. Throws ETIMEDOUT when none comes for a while. */
   waitFor(what: string, wanted: (operation: number, body: Buffer) => boolean): void {
     for (let left = TRIES; left > 0;) {
