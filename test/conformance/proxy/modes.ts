@@ -32,3 +32,12 @@ function iptables(variant: 'legacy' | 'nft'): ConformingMode {
 
 export const IPTABLES_LEGACY = iptables('legacy');
 export const IPTABLES_NFT = iptables('nft');
+
+export const USERSPACE: ConformingMode = {
+  name: 'userspace',
+  mode: 'userspace',
+  async open(settings, netns) {
+    const { UserspaceBackend } = await import('../../../src/proxy/backends/userspace/backend.ts');
+    return await UserspaceBackend.open(settings, {}, undefined, netns);
+  },
+};

@@ -69,10 +69,11 @@ const WEB = servicePort({
   endpoints: [endpoint(1, true), endpoint(2)],
 });
 
+const to = (set: 'all' | 'local'): string => `-j DNAT --to-destination 10.250.0.1:${FAKE_PORTS.TCP[set]}`;
+const match = (port = 80): string => `-p tcp -m comment --comment "test/web:http" -m tcp --dport ${port}`;
+
 test('a service port in rules', async () => {
   await backend.update(change(WEB));
-  const to = (set: 'all' | 'local'): string => `-j DNAT --to-destination 10.250.0.1:${FAKE_PORTS.TCP[set]}`;
-  const match = (port = 80): string => `-p tcp -m comment --comment "test/web:http" -m tcp --dport ${port}`;
   expect(await rulesOf('KUBE-PORTALS-CONTAINER')).toEqual([
     `-d 10.96.0.1/32 ${match()} ${to('all')}`,
     `-s 10.244.0.0/16 -d 192.0.2.9/32 ${match()} ${to('all')}`,
@@ -200,19 +201,20 @@ test('removed, nothing is left of it, and what others have stays', async () => {
   await backend.drained();
 });
 
+const flow = (source: string, id: number, destination = '10.96.0.1') => ({
+  family: 4 as const,
+  protocol: 17,
+  original: { source: '10.244.1.9', sourcePort: 4000 + id, destination, destinationPort: 53 },
+  reply: {
+    source,
+    sourcePort: source === destination ? 53 : 39_999,
+    destination: '10.244.1.9',
+    destinationPort: 4000 + id,
+  },
+  id,
+});
+
 test('UDP flows that no rule was asked for are let go, others stay', async () => {
-  const flow = (source: string, id: number, destination = '10.96.0.1') => ({
-    family: 4 as const,
-    protocol: 17,
-    original: { source: '10.244.1.9', sourcePort: 4000 + id, destination, destinationPort: 53 },
-    reply: {
-      source,
-      sourcePort: source === destination ? 53 : 39_999,
-      destination: '10.244.1.9',
-      destinationPort: 4000 + id,
-    },
-    id,
-  });
   const [untranslated, former, elsewhere, stranger] = [
     flow('10.96.0.1', 1),
     flow('10.250.0.1', 2),

@@ -41,7 +41,7 @@ interface Draft {
   readonly refused: { readonly id: string; readonly key: string; readonly what: string }[];
 }
 
-export const SCTP_REASON =
+const SCTP_REASON =
   'SCTP is not served in userspace mode: Node.js has no SCTP sockets; choose another proxy mode for it';
 
 /** Service ports of one address family: who has which address, the rules that follow, and where connections go. */

@@ -32,7 +32,7 @@ export function originalDestination(socket: Socket, family: IpFamily): Destinati
 }
 
 /** From struct sockaddr_in or sockaddr_in6. */
-export function decodeDestination(sockaddr: Buffer, family: IpFamily): Destination {
+function decodeDestination(sockaddr: Buffer, family: IpFamily): Destination {
   const bytes = family === 4 ? sockaddr.subarray(4, 8) : sockaddr.subarray(8, 24);
   return { address: Ip.fromBytes(bytes).toString(), port: sockaddr.readUInt16BE(2) };
 }

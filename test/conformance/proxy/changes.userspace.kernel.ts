@@ -1,0 +1,4 @@
+import { describeChanges } from './changes-suite.ts';
+import { USERSPACE } from './modes.ts';
+
+describeChanges(USERSPACE);

@@ -1,0 +1,4 @@
+import { USERSPACE } from './modes.ts';
+import { describeRows } from './rows-suite.ts';
+
+describeRows(USERSPACE);

@@ -1,9 +1,0 @@
-import { describeRows } from './rows-suite.ts';
-describeRows({
-  name: 'userspace',
-  mode: 'userspace',
-  async open(settings, netns) {
-    const { UserspaceBackend } = await import('../../../src/proxy/backends/userspace/backend.ts');
-    return await UserspaceBackend.open(settings, {}, undefined, netns);
-  },
-});
