@@ -19,8 +19,10 @@ export class MeasuredProcess {
 
   constructor(netns: number, args: readonly string[]) {
     const [script = ''] = process.argv.slice(1);
+    // Flags of Node.js reach it too: `node --cpu-prof dist/bench.js proxy …`.
+    const all = [...process.execArgv, script, 'proxy-process', ...args];
     const child = withNetns(netns, () =>
-      spawn(process.execPath, [script, 'proxy-process', ...args], { stdio: ['ignore', 'pipe', 'inherit'] }),
+      spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'inherit'] }),
     );
     this.#child = child;
     this.#synced = once(child.stdout, 'data').then(() => performance.now() - this.startedAt);
