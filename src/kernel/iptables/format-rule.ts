@@ -67,6 +67,8 @@ function formatMatch(match: RuleMatch, rule: IptablesRule, family: IpFamily): st
       return `-m recent --set --name ${quoteWord(match.list)} ${recentTail(family)}`;
     case 'recent-check':
       return `-m recent --rcheck --seconds ${match.seconds} --reap --name ${quoteWord(match.list)} ${recentTail(family)}`;
+    case 'set':
+      return `-m set ${negation(match)}--match-set ${quoteWord(match.set)} ${match.of.join(',')}`;
     default:
       return `-m nfacct --nfacct-name ${quoteWord(match.counter)}`;
   }

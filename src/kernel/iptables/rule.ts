@@ -23,6 +23,13 @@ export type RuleMatch =
   | { readonly kind: 'recent-set'; readonly list: string }
   /** Whether the source address was put on the list within so many seconds; removes older ones. */
   | { readonly kind: 'recent-check'; readonly list: string; readonly seconds: number }
+  /** Whether an ipset has the packet's addresses and ports, one for each of the set's dimensions. */
+  | {
+      readonly kind: 'set';
+      readonly set: string;
+      readonly of: readonly ('src' | 'dst')[];
+      readonly not?: boolean;
+    }
   /** Counts packets in a named counter of nfnetlink_acct; always matches. */
   | { readonly kind: 'nfacct'; readonly counter: string };
 
