@@ -63,7 +63,7 @@ export function applyConntrackSettings(
       logger.info({ setting: key, from: present, to: value }, `${key} set to ${value}`);
     } catch (error) {
       const text = describeError(error);
-      logger.warn({ setting: key, wanted: value, error: text }, `${key} stays as it is: ${text}`);
+      logger.info({ setting: key, wanted: value, error: text }, `${key} stays as it is: ${text}`);
     }
   }
 }
