@@ -141,7 +141,7 @@ describe('bad flags', () => {
     [['--config'], 'argument missing'],
     [
       ['--masquerade-all=maybe'],
-      "'--masquerade-all <bool>' argument 'maybe' is invalid. It must be true or false.",
+      "'--masquerade-all [bool]' argument 'maybe' is invalid. It must be true or false.",
     ],
     [['--conntrack-min=many'], 'It must be a whole number'],
     [['--conntrack-min=1.5'], 'It must be a whole number'],

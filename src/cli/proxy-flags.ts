@@ -34,7 +34,8 @@ export function commandWithFlags(name: string): Command {
 
 function optionOf({ name, type, help, deprecated }: ProxyFlag): Option {
   const told = deprecated === undefined ? help : `${help} (deprecated: ${deprecated})`;
-  const flags = `${name === 'v' ? '-v, ' : ''}--${name} <${type.placeholder}>`;
+  const value = type.placeholder === 'bool' ? '[bool]' : `<${type.placeholder}>`;
+  const flags = `${name === 'v' ? '-v, ' : ''}--${name} ${value}`;
   return new Option(flags, told).argParser((text: string, earlier: unknown) => {
     const value = type.read(text);
     if (value === undefined) throw new InvalidArgumentError(`It must be ${type.wanted}.`);

@@ -1,6 +1,7 @@
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
 import { Ip, type IpFamily } from '../net/ip.ts';
+import type { ProxyMode } from './backend.ts';
 import type { ProxyConfig } from './config/proxy-config.ts';
 import type { NodeFacts } from './node-facts.ts';
 import type { LocalTraffic, NodePortAddresses, ProxySettings } from './settings.ts';
@@ -27,10 +28,11 @@ const LINK_LOCAL = Cidr.parse('fe80::/10');
  * kernel has not the family of the node's address.
  */
 export function resolveSettings(sources: SettingsSources): ProxySettings {
-  const { config, node, serviceCidrs, families, addresses } = sources;
+  const { config, node, serviceCidrs, addresses } = sources;
   const nodeIps = withBindAddress(node.ips, config.bindAddress);
+  const families = familiesOf(config.mode, nodeIps, sources.families);
   const [primary] = nodeIps;
-  if (primary !== undefined && !families.includes(primary.family)) {
+  if (primary !== undefined && !sources.families.includes(primary.family)) {
     throw new FlatnetError(
       `the node's address ${primary.toString()} is IPv${primary.family}, which this kernel has not`,
       {
@@ -51,6 +53,17 @@ export function resolveSettings(sources: SettingsSources): ProxySettings {
     masqueradeAll,
     masqueradeBit,
   };
+}
+
+/** The ports of the userspace mode are on the node's own address: without one the family cannot be served. */
+function familiesOf(
+  mode: ProxyMode,
+  nodeIps: readonly Ip[],
+  families: readonly IpFamily[],
+): readonly IpFamily[] {
+  return mode === 'userspace'
+    ? families.filter((family) => nodeIps.some((ip) => ip.family === family))
+    : families;
 }
 
 /** --bind-address is, where it is one, the node's address of its family, and the primary one. */

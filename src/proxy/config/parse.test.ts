@@ -33,7 +33,7 @@ describe('what a file says', () => {
         minSyncPeriod: 1000,
       },
       ipvs: { scheduler: 'rr', syncPeriod: 30_000, minSyncPeriod: 0, tcpTimeout: 0 },
-      nftables: { masqueradeBit: 14, masqueradeAll: false, syncPeriod: 30_000, minSyncPeriod: 1000 },
+      nftables: { masqueradeBit: 14, masqueradeAll: false, syncPeriod: 30_000, minSyncPeriod: 0 },
       conntrack: {
         maxPerCore: 32_768,
         min: 131_072,

@@ -82,11 +82,8 @@ export const proxyFields = {
     tcpFinTimeout: duration(),
     udpTimeout: duration(),
   }),
-  nftables: section({
-    ...masquerade,
-    syncPeriod: durationOr(30 * SECOND),
-    minSyncPeriod: durationOr(SECOND),
-  }),
+  /** kube-proxy would take 1 second for minSyncPeriod: there a change writes much, here it is a few elements. */
+  nftables: section({ ...masquerade, syncPeriod: durationOr(30 * SECOND), minSyncPeriod: duration() }),
   detectLocalMode: oneOf(LOCAL_MODES),
   detectLocal: section({ bridgeInterface: interfaceName, interfaceNamePrefix: interfaceName }),
   clusterCIDR: clusterCidr,

@@ -1,5 +1,6 @@
 import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
 import type { Logger } from '../../log/logger.ts';
+import { Ip } from '../../net/ip.ts';
 import { PROXY_MODES, type ProxyBackend, type ProxyMode } from '../backend.ts';
 import type { ProxyConfig } from '../config/proxy-config.ts';
 import { modeSettingsOf, openBackend } from '../open-backend.ts';
@@ -34,7 +35,8 @@ export async function cleanUp(config: ProxyConfig, logger: Logger): Promise<void
 async function open(mode: ProxyMode, config: ProxyConfig, logger: Logger): Promise<ProxyBackend | undefined> {
   const settings = resolveSettings({
     config: { ...config, mode },
-    node: { ips: [], podCidrs: [] },
+    // Whatever the node's own are, these are there.
+    node: { ips: [Ip.parse('127.0.0.1'), Ip.parse('::1')], podCidrs: [] },
     serviceCidrs: [],
     families: [4, 6],
     addresses: [],
