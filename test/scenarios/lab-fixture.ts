@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { run, type RunResult } from '../../src/kernel/exec/run.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
-export const FLATNET = join(ROOT, 'dist', 'flatnet.js');
+/** FLATNET_DIST: another build than that in dist. */
+export const FLATNET = join(process.env['FLATNET_DIST'] ?? join(ROOT, 'dist'), 'flatnet.js');
 const FIRST_MINOR = 27;
 const LAST_MINOR = 33;
 
