@@ -1,5 +1,6 @@
 import type { ConntrackKernel } from '../../../kernel/conntrack/objects.ts';
 import type { IptablesChange, IptablesKernel } from '../../../kernel/iptables/objects.ts';
+import { formatRule } from '../../../kernel/iptables/format-rule.ts';
 import { describeChange } from '../../../kernel/iptables/restore-text.ts';
 import { splitWords } from '../../../kernel/iptables/save-text.ts';
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
@@ -9,11 +10,12 @@ import type { ServicePort, ServicePortChange } from '../../services/service-port
 import type { ProxySettings } from '../../settings.ts';
 import type { Chance } from './balancer.ts';
 import { CHAINS } from './chains.ts';
-import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
+import { FamilyProgram, type FamilyUpdate, type Realise } from './family-program.ts';
 import { fixedChanges, removal, savedTables } from './fixed-changes.ts';
-import { jumpsOf, readGuardRule, type FoundPort, type Jump } from './fixed-rules.ts';
+import { guardRules, jumpsOf, readGuardRule, type FoundPort, type Jump } from './fixed-rules.ts';
 import type { Fronts, OpenFronts } from './fronts.ts';
-import type { RuleContext } from './rules.ts';
+import { completeDifference, difference } from './rule-changes.ts';
+import { entryRules, type RuleContext } from './rules.ts';
 import { ServiceTable } from './service-table.ts';
 import type { UserspaceSettings } from './settings.ts';
 import { deleteAltered, deleteOwn, deleteStrays } from './stale-flows.ts';
@@ -84,7 +86,11 @@ export class UserspaceFamily {
       const fronts = await openFronts({ family, address, table: this.#table, former });
       const { nodeIps, localTraffic } = this.#settings;
       const context = { family, nodeIps, localTraffic, address, ports: fronts.ports };
-      this.#ready = { fronts, context, program: new FamilyProgram(context, this.#table, this.#chance) };
+      this.#ready = {
+        fronts,
+        context,
+        program: new FamilyProgram(realiseByRules(context), this.#table, this.#chance),
+      };
     }
     await this.#apply(fixedChanges(saved, this.#jumps, family));
     this.#removed = false;
@@ -97,20 +103,23 @@ export class UserspaceFamily {
       ['nat', await iptables.read('nat')] as const,
       ['filter', await iptables.read('filter')] as const,
     ]);
-    const update = program.rebuild(ports, observed, (rule) => iptables.key(rule));
-    await this.#apply(update.changes);
+    const update = program.rebuild(ports);
+    const groups = [guardRules(context), ...program.ruleGroups()];
+    const changes = completeDifference(groups, observed, (rule) => iptables.key(rule));
+    await this.#apply(changes);
     update.settle();
     deleteStrays(conntrack, this.#table, context);
-    return this.#report(update);
+    return this.#report(update, changes);
   }
 
   async update(changes: readonly ServicePortChange[]): Promise<FamilyReport> {
     const { program, context } = this.#prepared();
     const update = program.update(changes);
-    await this.#apply(update.changes);
+    const rules = difference(update.pairs);
+    await this.#apply(rules);
     update.settle();
-    deleteAltered(this.#kernels.conntrack, this.family, update.altered, context);
-    return this.#report(update);
+    deleteAltered(this.#kernels.conntrack, update.pairs, context);
+    return this.#report(update, rules);
   }
 
   async foreignChange(): Promise<boolean> {
@@ -148,7 +157,7 @@ export class UserspaceFamily {
     if (changes.length > 0) await this.#kernels.iptables.apply(changes);
   }
 
-  #report({ changes, conflicts, failures }: FamilyUpdate): FamilyReport {
+  #report({ conflicts, failures }: FamilyUpdate, changes: readonly IptablesChange[]): FamilyReport {
     const { family } = this;
     const lines = (): string[] => changes.flatMap((change) => describeChange(change, family));
     return {
@@ -187,4 +196,12 @@ function written(changes: readonly IptablesChange[]): number {
     else if (change.operation === 'append' || change.operation === 'prepend') count += 1;
   }
   return count;
+}
+
+function realiseByRules(context: RuleContext): Realise {
+  return (port, entry) => {
+    const rules = entryRules(port, entry, context);
+    const lines = rules.map(({ chain, rule }) => `${chain} ${formatRule(rule, context.family)}`);
+    return { rules, text: lines.join('\n') };
+  };
 }

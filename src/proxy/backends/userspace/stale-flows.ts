@@ -1,6 +1,5 @@
 import type { ConntrackKernel, Flow } from '../../../kernel/conntrack/objects.ts';
-import type { IpFamily } from '../../../net/ip.ts';
-import type { FamilyUpdate } from './family-program.ts';
+import type { EntryPair } from './family-program.ts';
 import type { RuleContext } from './rules.ts';
 import type { ServiceTable } from './service-table.ts';
 
@@ -14,13 +13,12 @@ const UDP = 17;
  */
 export function deleteAltered(
   conntrack: ConntrackKernel,
-  family: IpFamily,
-  altered: FamilyUpdate['altered'],
-  { address }: RuleContext,
+  altered: readonly EntryPair[],
+  { family, address }: RuleContext,
 ): number {
   let deleted = 0;
-  for (const entry of altered) {
-    if (entry.protocol !== 'UDP') continue;
+  for (const { entry, protocol } of altered) {
+    if (protocol !== 'UDP') continue;
     const destination = entry.address === undefined ? {} : { destination: entry.address };
     const filter = { family, protocol: UDP, destinationPort: entry.port, ...destination };
     for (const flow of conntrack.list(filter)) {
