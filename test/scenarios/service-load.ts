@@ -14,7 +14,7 @@ export interface LoadResult {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly maxMs: number;
-  /** Connections that took a second or more: as long as a lost SYN takes. */
+  /** SYNs that nobody answered for a second. */
   readonly lostSyns: number;
   readonly failures: number;
   readonly firstFailures: readonly string[];
