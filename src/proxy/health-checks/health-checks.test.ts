@@ -57,7 +57,7 @@ function set(service: string, healthCheckNodePort: number, portName = ''): void 
 
 async function ask(port: number): Promise<{ status: number; weight: string | null; body: unknown }> {
   const response = await fetch(`http://127.0.0.1:${port}/`);
-  const body = (await response.json()) as unknown;
+  const body: unknown = await response.json();
   expect(response.headers.get('content-type')).toBe('application/json');
   return {
     status: response.status,
