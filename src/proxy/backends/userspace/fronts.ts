@@ -4,6 +4,7 @@ import type { ConntrackKernel } from '../../../kernel/conntrack/objects.ts';
 import type { Logger } from '../../../log/logger.ts';
 import type { Ip, IpFamily } from '../../../net/ip.ts';
 import { ENDPOINT_SETS, type EndpointSet } from './balancer.ts';
+import { ledTcp, ledUdp } from './destined.ts';
 import type { FoundPort } from './fixed-rules.ts';
 import type { FrontPorts } from './rules.ts';
 import type { ServiceTable } from './service-table.ts';
@@ -64,6 +65,7 @@ class SocketFronts implements Fronts {
   readonly #tcp: TcpFront[] = [];
   readonly #udp: UdpFront[] = [];
   #drained: (() => void) | undefined;
+  #retired = false;
 
   get active(): number {
     return [...this.#tcp, ...this.#udp].reduce((sum, front) => sum + front.active, 0);
@@ -86,22 +88,24 @@ class SocketFronts implements Fronts {
     const fd = openPort(open, wanted?.port, settings.portRange, address);
     const port = localPort(fd);
     this.ports[protocol][set] = port;
-    const front = { family, set, table, logger, netns };
-    const changed = (): void => this.#tellDrained();
+    const front = { family, logger, netns, changed: () => this.#tellDrained() };
     if (protocol === 'TCP') {
-      this.#tcp.push(await TcpFront.open(fd, front, DIAL_TIMEOUTS_MS, changed));
+      const destined = ledTcp({ family, table, set });
+      this.#tcp.push(await TcpFront.open(fd, { ...front, destined, timeoutsMs: DIAL_TIMEOUTS_MS }));
       return;
     }
     const idleMs = settings.udpIdleTimeoutMs ?? UDP_IDLE_TIMEOUT_MS;
-    this.#udp.push(new UdpFront(fd, { ...front, address, port, idleMs, conntrack, changed }));
+    const isRetired = (): boolean => this.#retired;
+    const destined = ledUdp({ family, table, set, address, port, conntrack, isRetired });
+    this.#udp.push(new UdpFront(fd, { ...front, destined, idleMs }));
   }
 
   retire(drained: () => void): void {
     this.#drained = drained;
+    this.#retired = true;
     // A connection that a rule led here just before it went may wait to be accepted: it is, before the socket closes.
     setImmediate(() => {
       for (const front of this.#tcp) front.stop();
-      for (const front of this.#udp) front.retire();
       this.#tellDrained();
     });
   }

@@ -3,20 +3,23 @@ import { createServer, Socket, type Server } from 'node:net';
 import type { Logger } from '../../../log/logger.ts';
 import { tcpSocket } from '../../../kernel/netns/listen.ts';
 import type { IpFamily } from '../../../net/ip.ts';
-import type { EndpointSet } from './balancer.ts';
+import type { DestinedTcp } from './destined.ts';
 import { dial, type Attempt, type Connect } from './dial.ts';
-import { originalDestination } from './original-destination.ts';
 import { relay } from './relay.ts';
-import type { ServiceTable } from './service-table.ts';
 
 export interface FrontOptions {
   readonly family: IpFamily;
-  /** From which endpoints connections that arrive here get theirs. */
-  readonly set: EndpointSet;
-  readonly table: ServiceTable;
   readonly logger: Logger;
   /** Descriptor of the network namespace in which endpoints are called; the process's own when absent. */
   readonly netns?: number | undefined;
+  /** A connection or session has ended. */
+  readonly changed: () => void;
+}
+
+export interface TcpFrontOptions extends FrontOptions {
+  readonly destined: DestinedTcp;
+  /** For how long each attempt at an endpoint may last. */
+  readonly timeoutsMs: readonly number[];
 }
 
 /** Errors of this node, not of an endpoint. */
@@ -24,18 +27,15 @@ const EXHAUSTED = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVA
 /** As Go's net package does, of which the original was made. */
 const KEEP_ALIVE_MS = 15_000;
 
-/** A port of this process to which rules lead TCP connections for all service ports. */
+/** A port of this process at which TCP connections for service ports arrive. */
 export class TcpFront {
-  readonly #options: FrontOptions;
-  readonly #timeoutsMs: readonly number[];
+  readonly #options: TcpFrontOptions;
   readonly #server: Server;
   readonly #clients = new Set<Socket>();
   readonly #connect: Connect<Socket>;
-  #changed: () => void = () => {};
 
-  private constructor(options: FrontOptions, timeoutsMs: readonly number[]) {
+  private constructor(options: TcpFrontOptions) {
     this.#options = options;
-    this.#timeoutsMs = timeoutsMs;
     this.#connect = connectTcp(options.family, options.netns);
     this.#server = createServer(
       { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
@@ -44,14 +44,8 @@ export class TcpFront {
   }
 
   /** Takes over a descriptor that listens. */
-  static async open(
-    fd: number,
-    options: FrontOptions,
-    timeoutsMs: readonly number[],
-    changed: () => void,
-  ): Promise<TcpFront> {
-    const front = new TcpFront(options, timeoutsMs);
-    front.#changed = changed;
+  static async open(fd: number, options: TcpFrontOptions): Promise<TcpFront> {
+    const front = new TcpFront(options);
     front.#server.listen({ fd });
     await once(front.#server, 'listening');
     front.#server.on('error', (error) =>
@@ -77,28 +71,25 @@ export class TcpFront {
   }
 
   async #serve(client: Socket): Promise<void> {
-    const { family, set, table, logger } = this.#options;
+    const { destined, timeoutsMs, changed, logger } = this.#options;
     this.#clients.add(client);
     client.once('close', () => {
       this.#clients.delete(client);
-      this.#changed();
+      changed();
     });
     // While the endpoint is being called nobody else listens; a client that gives up is seen below.
     client.on('error', ignore);
     try {
-      const destination = originalDestination(client, family);
+      const destination = destined(client);
       const { remoteAddress } = client;
-      const served =
-        destination === undefined
-          ? undefined
-          : table.find('TCP', family, destination.address, destination.port);
-      // Also who calls this port itself, as no rule led him here.
-      if (served === undefined || remoteAddress === undefined) {
+      // Also who calls a port itself to which only rules lead.
+      if (destination === undefined || remoteAddress === undefined) {
         client.resetAndDestroy();
         return;
       }
+      const { served, set } = destination;
       const { balancer } = served;
-      const result = await dial({ balancer, client: remoteAddress, set }, this.#timeoutsMs, this.#connect);
+      const result = await dial({ balancer, client: remoteAddress, set }, timeoutsMs, this.#connect);
       const { connection: server, failed, error } = result;
       if (failed.length > 0) {
         const service = balancer.port.id;

@@ -1,36 +1,23 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
-import type { ConntrackKernel, Flow } from '../../../kernel/conntrack/objects.ts';
-import type { Ip } from '../../../net/ip.ts';
+import type { DestinedUdp } from './destined.ts';
 import type { FrontOptions } from './tcp-front.ts';
 import { UdpSession } from './udp-session.ts';
 
-/** IANA's number. */
-const UDP = 17;
 /** Each has a socket; beyond that the oldest make room. */
 const MOST_SESSIONS = 16_384;
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 
 export interface UdpFrontOptions extends FrontOptions {
-  /** Where the socket is bound: rules lead datagrams to just this address, so that answers leave from it. */
-  readonly address: Ip;
-  readonly port: number;
+  readonly destined: DestinedUdp;
   readonly idleMs: number;
-  readonly conntrack: ConntrackKernel;
-  /** A session has ended. */
-  readonly changed: () => void;
 }
 
-/**
- * A port of this process to which rules lead datagrams for all service ports. Where a client wanted to go stands in
- * connection tracking, under the tuple that answers have. Two service ports called from one port of a client are kept
- * apart by the kernel: it gives the second one another source port.
- */
+/** A port of this process at which datagrams for service ports arrive. Answers leave from the address it is bound to. */
 export class UdpFront {
   readonly #options: UdpFrontOptions;
   readonly #socket: Socket;
   /** By the client's address and port. */
   readonly #sessions = new Map<string, UdpSession>();
-  #retired = false;
   #closed = false;
 
   /** Takes over a bound descriptor. */
@@ -52,11 +39,6 @@ export class UdpFront {
   /** Clients that talk to an endpoint. */
   get active(): number {
     return this.#sessions.size;
-  }
-
-  /** Another mode has taken over: each flow is given to it when its session ends. */
-  retire(): void {
-    this.#retired = true;
   }
 
   close(): void {
@@ -81,17 +63,10 @@ export class UdpFront {
   }
 
   #begin(key: string, from: RemoteInfo): UdpSession | undefined {
-    const { family, set, table, netns, idleMs, conntrack, changed } = this.#options;
-    const flow = this.#flowOf(from);
-    // Somebody who calls this port itself: a rule keeps others than the proxy's clients away from it.
-    if (flow === undefined) return undefined;
-    const { destination, destinationPort } = flow.original;
-    const served = table.find('UDP', family, destination, destinationPort);
-    if (served === undefined) {
-      // The service port is gone, the flow would lead here as long as its client goes on: let the rules judge anew.
-      conntrack.delete(flow);
-      return undefined;
-    }
+    const { family, netns, idleMs, destined, changed } = this.#options;
+    const destination = destined(from);
+    if (destination === undefined) return undefined;
+    const { served, set } = destination;
     const session: UdpSession = new UdpSession({
       family,
       set,
@@ -105,31 +80,19 @@ export class UdpFront {
       ended: () => {
         served.sessions.delete(session);
         this.#sessions.delete(key);
-        if (this.#retired) conntrack.delete(flow);
+        destination.ended();
         changed();
       },
     });
     if (!session.start()) {
       session.end();
-      conntrack.delete(flow);
+      destination.refuse();
       return undefined;
     }
     this.#makeRoom();
     served.sessions.add(session);
     this.#sessions.set(key, session);
     return session;
-  }
-
-  #flowOf(from: RemoteInfo): Flow | undefined {
-    const { family, address, port, conntrack } = this.#options;
-    const destination = from.address.replace(/%.*$/, '');
-    const reply = {
-      source: address.toString(),
-      sourcePort: port,
-      destination,
-      destinationPort: from.port,
-    };
-    return conntrack.findByReply({ family, protocol: UDP, reply });
   }
 
   #makeRoom(): void {
