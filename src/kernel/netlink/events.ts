@@ -1,6 +1,5 @@
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { retry } from '../../timing/backoff.ts';
-import * as libc from '../libc/libc.ts';
 import { Netns } from '../netns/netns.ts';
 import { decodeAddress } from './address-codec.ts';
 import { RTM, RTNLGRP } from './constants.ts';
@@ -10,6 +9,7 @@ import { decodeFdbEntry, decodeNeighbour } from './neighbour-codec.ts';
 import type { RouteEvent, RouteEventGroup } from './objects.ts';
 import { decodeRoute } from './route-codec.ts';
 import type { WatchOptions } from './route-kernel.ts';
+import { readableNetlink } from './readable.ts';
 import { decodeRule } from './rule-codec.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from './socket.ts';
 
@@ -124,20 +124,5 @@ function open(netns: Netns, options: WatchOptions): Socket {
     receiveBufferBytes: options.receiveBufferBytes ?? DEFAULT_RECEIVE_BUFFER,
   });
   for (const group of new Set(options.groups.flatMap((name) => GROUPS[name]))) netlink.joinGroup(group);
-  return readable(netlink);
-}
-
-/**
- * Hands the netlink socket to libuv. `net.Socket` takes descriptors of TCP and unix sockets only, so it gets one end
- * of a unix pair, and the netlink socket then takes that descriptor's number: within this call, before libuv adds it
- * to epoll in the next turn of the loop. Every chunk that is read is one datagram.
- */
-function readable(netlink: NetlinkSocket): Socket {
-  const [end, other] = libc.socketpair(libc.AF_UNIX, libc.SOCK_STREAM);
-  const socket = new Socket({ fd: end, readable: true, writable: false });
-  libc.dup2(netlink.fd, end);
-  netlink.close();
-  libc.close(other);
-  socket.unref();
-  return socket;
+  return readableNetlink(netlink);
 }

@@ -172,6 +172,12 @@ export class NetlinkSocket {
     libc.setsockopt(this.fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
   }
 
+  /** The kernel's number for this socket: notifications of what it asked for bear it. */
+  portId(): number {
+    // struct sockaddr_nl: family, padding, port.
+    return libc.getsockname(this.fd).readUInt32LE(4);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

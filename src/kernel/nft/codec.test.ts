@@ -1,14 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeMessages, NLM_F_ACK } from '../netlink/message.ts';
-import {
-  countBatchMessages,
-  decodeElements,
-  decodeElementsHeader,
-  encodeBatch,
-  NFT_MSG_NEWSETELEM,
-  nftMessageType,
-} from './codec.ts';
+import { countBatchMessages, encodeBatch, NFT_MSG_NEWSETELEM } from './codec.ts';
+import { decodeElements, decodeElementsHeader } from './element-codec.ts';
 import {
   addressField,
   endpointData,
@@ -18,6 +12,7 @@ import {
   protocolField,
   type TransportProtocol,
 } from './field.ts';
+import { nftMessageType } from './nfgen.ts';
 import type { NftElement, NftElementList, NftSet } from './objects.ts';
 import { PackedElements } from './packed-elements.ts';
 

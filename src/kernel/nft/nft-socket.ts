@@ -4,33 +4,34 @@ import { Attributes, MessageBuilder } from '../netlink/message.ts';
 import { ackError, NETLINK_NETFILTER, NetlinkSocket } from '../netlink/socket.ts';
 import {
   countBatchMessages,
-  decodeElements,
   encodeBatch,
   NFT_MSG_GETCHAIN,
   NFT_MSG_GETGEN,
   NFT_MSG_GETRULE,
-  NFT_MSG_GETSET,
   NFT_MSG_GETSETELEM,
-  nftMessageType,
-  writeElementList,
-  writeNfgen,
+  NFT_MSG_GETTABLE,
   type BatchPart,
 } from './codec.ts';
+import { decodeElements, writeElementList } from './element-codec.ts';
+import { watchTables } from './events.ts';
+import { nftMessageType, writeNfgen } from './nfgen.ts';
 import {
+  isElementsChange,
   setName,
+  tableName,
   type NftChange,
   type NftElement,
+  type NftForeignChange,
   type NftKernel,
   type NftSet,
   type NftTable,
 } from './objects.ts';
 
+const NFTA_TABLE_NAME = 1;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_RULE_TABLE = 1;
 const NFTA_RULE_CHAIN = 2;
-const NFTA_SET_TABLE = 1;
-const NFTA_SET_NAME = 2;
 const NFTA_GEN_ID = 1;
 /** A transaction that collides with another one is refused with EAGAIN or EINTR and simply tried again. */
 const COMMIT_ATTEMPTS = 5;
@@ -57,9 +58,7 @@ export class NftSocket implements NftKernel {
   }
 
   commit(changes: readonly NftChange[]): boolean {
-    const wanted = changes.filter(
-      (change) => change.operation === 'write-chain' || change.elements.length > 0,
-    );
+    const wanted = changes.filter((change) => !isElementsChange(change) || change.elements.length > 0);
     if (wanted.length === 0) return false;
     for (let attempt = 1; ; attempt += 1) {
       const refusal = this.#tryCommit(wanted);
@@ -101,6 +100,17 @@ export class NftSocket implements NftKernel {
     }
   }
 
+  hasTable(table: NftTable): boolean {
+    const body = writeNfgen(new MessageBuilder(64), table.family).attrString(NFTA_TABLE_NAME, table.name);
+    const request = { type: nftMessageType(NFT_MSG_GETTABLE), body: body.finish() };
+    try {
+      return this.#socket.request(request, `look for table ${tableName(table)}`).length > 0;
+    } catch (error) {
+      if (error instanceof FlatnetError && error.code === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
   chains(table: NftTable): string[] | undefined {
     // The dump has no filter by table before Linux 6.9: those of other tables are passed over here.
     const body = writeNfgen(new MessageBuilder(64), table.family);
@@ -117,11 +127,6 @@ export class NftSocket implements NftKernel {
     return counts;
   }
 
-  sets(table: NftTable): string[] {
-    const body = writeNfgen(new MessageBuilder(64), table.family).attrString(NFTA_SET_TABLE, table.name);
-    return this.#listNames(NFT_MSG_GETSET, body, table, NFTA_SET_TABLE, NFTA_SET_NAME);
-  }
-
   generation(): number {
     const body = writeNfgen(new MessageBuilder(16), undefined).finish();
     const request = { type: nftMessageType(NFT_MSG_GETGEN), body };
@@ -132,6 +137,10 @@ export class NftSocket implements NftKernel {
   async load(ruleset: string): Promise<void> {
     const netns = this.#netns === undefined ? {} : { netns: this.#netns };
     await run('nft', ['-f', '-'], { input: ruleset, ...netns });
+  }
+
+  watch(tables: readonly NftTable[], changed: (what: NftForeignChange) => void): () => void {
+    return watchTables({ tables, netns: this.#netns, own: this.#socket.portId(), changed });
   }
 
   close(): void {
@@ -184,8 +193,11 @@ export class NftSocket implements NftKernel {
 function describePart(part: BatchPart | undefined): string {
   if (part === undefined) return 'commit to nftables';
   const { change, from, to } = part;
-  if (change.operation === 'write-chain')
-    return `write chain ${change.table.family} ${change.table.name} ${change.chain}`;
+  if (change.operation === 'write-chain') return `write chain ${tableName(change.table)} ${change.chain}`;
+  if (change.operation === 'add-set') return `make set ${setName(change.set)}`;
+  if (!isElementsChange(change)) {
+    return `${change.operation === 'add-table' ? 'make' : 'delete'} table ${tableName(change.table)}`;
+  }
   const key = Buffer.from(change.elements.at(from)?.key ?? '', 'latin1').toString('hex');
   const which = to - from === 1 ? `element 0x${key}` : `${to - from} elements from 0x${key} on`;
   return `${change.operation} ${which} in set ${setName(change.set)}`;

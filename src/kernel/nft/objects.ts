@@ -1,4 +1,4 @@
-import type { NftExpression } from './expression.ts';
+import type { NftRule } from './expression.ts';
 import type { PackedElements } from './packed-elements.ts';
 
 /** Address family of a table. */
@@ -18,6 +18,17 @@ export interface NftSet {
   readonly kind: NftSetKind;
 }
 
+/** Types of fields by the names that nft has for them; it lists elements accordingly. */
+export type NftFieldType = 'ipv4_addr' | 'ipv6_addr' | 'inet_proto' | 'inet_service' | 'mark';
+
+export interface NftSetType {
+  readonly key: readonly NftFieldType[];
+  /** Of a map. */
+  readonly data?: readonly NftFieldType[];
+  /** Filled by the packet path, at most to this size; its elements end after a time. */
+  readonly dynamicSize?: number;
+}
+
 /**
  * One element, as compact as it can be: there may be a hundred thousand of them. Bytes are strings of one character
  * per byte (latin1), which compare and hash without being decoded; `field.ts` makes and reads them.
@@ -29,7 +40,7 @@ export interface NftElement {
   readonly value?: string;
   /** Lifetime, for elements with an own one. */
   readonly timeoutMs?: number;
-  /** What is left of the lifetime; only in what is read. */
+  /** What is left of the lifetime. */
   readonly expiresMs?: number;
 }
 
@@ -44,17 +55,53 @@ export interface NftElementsChange {
   readonly elements: NftElementList;
 }
 
-/** Writes the rules of a regular chain, which is made if it is not there: all of them, the old ones go. */
+export interface NftAddTableChange {
+  readonly operation: 'add-table';
+  readonly table: NftTable;
+}
+
+/** Takes a table away with all that is in it. */
+export interface NftDeleteTableChange {
+  readonly operation: 'delete-table';
+  readonly table: NftTable;
+}
+
+export type NftTableChange = NftAddTableChange | NftDeleteTableChange;
+
+export interface NftSetChange {
+  readonly operation: 'add-set';
+  readonly set: NftSet;
+  readonly type: NftSetType;
+}
+
+/** Where a base chain is called; packets that its rules leave alone go on. */
+export interface NftHook {
+  readonly type: 'filter' | 'nat';
+  readonly hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
+  readonly priority: number;
+}
+
+/** Writes the rules of a chain, which is made if it is not there: all of them, the old ones go. */
 export interface NftChainChange {
   readonly operation: 'write-chain';
   readonly table: NftTable;
   readonly chain: string;
-  readonly rules: readonly (readonly NftExpression[])[];
+  readonly rules: readonly NftRule[];
+  /** Of a base chain. */
+  readonly hook?: NftHook;
 }
 
-export type NftChange = NftElementsChange | NftChainChange;
+export type NftChange = NftElementsChange | NftTableChange | NftSetChange | NftChainChange;
 
-/** The part of nftables that programs elements; a real one (NftSocket) and a fake one (FakeNft). */
+export const isElementsChange = (change: NftChange): change is NftElementsChange => 'elements' in change;
+
+/**
+ * What somebody else changed: elements alone, or (also) tables, chains, rules or sets; `lost`: the kernel dropped
+ * notifications, so that nobody knows.
+ */
+export type NftForeignChange = 'elements' | 'structure' | 'lost';
+
+/** The part of nftables that programs tables; a real one (NftSocket) and a fake one (FakeNft). */
 export interface NftKernel {
   /**
    * Applies all changes in their order as one transaction: all or nothing. Throws FlatnetError whose message names
@@ -65,17 +112,20 @@ export interface NftKernel {
   elements(set: NftSet): NftElement[];
   /** Whether the set has this element, with this value. */
   has(set: NftSet, element: NftElement): boolean;
-  /** Names of a table's chains; undefined when there is no such table. */
+  hasTable(table: NftTable): boolean;
+  /** Names of a table's chains; undefined when there is no such table, or none in it. */
   chains(table: NftTable): string[] | undefined;
   /** How many rules each chain of a table has; chains without any may be missing. */
   ruleCounts(table: NftTable): ReadonlyMap<string, number>;
-  /** Names of a table's sets and maps. Throws ENOENT when there is no such table. */
-  sets(table: NftTable): string[];
-  /** Number of the ruleset's generation: it grows by one with each transaction of anybody that changes something. */
-  generation(): number;
   /** Loads a ruleset in the language of nft(8), as one transaction. */
   load(ruleset: string): Promise<void>;
+  /** Number of the ruleset's generation: it grows by one with each transaction of anybody that changes something. */
+  generation(): number;
+  /** Tells when somebody else changed one of the tables. Returns what ends it. */
+  watch(tables: readonly NftTable[], changed: (what: NftForeignChange) => void): () => void;
   close(): void;
 }
 
 export const setName = (set: NftSet): string => `${set.table.family} ${set.table.name} ${set.name}`;
+
+export const tableName = (table: NftTable): string => `${table.family} ${table.name}`;

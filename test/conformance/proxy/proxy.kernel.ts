@@ -1,6 +1,4 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { ConntrackSocket } from '../../../src/kernel/conntrack/conntrack-socket.ts';
-import { run } from '../../../src/kernel/exec/run.ts';
 import { NftSocket } from '../../../src/kernel/nft/nft-socket.ts';
 import { Cidr } from '../../../src/net/cidr.ts';
 import { Ip } from '../../../src/net/ip.ts';
@@ -12,7 +10,6 @@ import { ProxyNetwork, type Host } from './network.ts';
 const network = new ProxyNetwork(`fnt-px${process.pid}`);
 const { node, podA, podB, remote, outside } = network;
 let nft: NftSocket;
-let conntrack: ConntrackSocket;
 let backend: NftablesBackend;
 let cluster: TestCluster;
 
@@ -54,17 +51,15 @@ const DNS: TestService = {
 beforeAll(async () => {
   await network.start();
   nft = NftSocket.open({ netns: node.netns.fd });
-  conntrack = ConntrackSocket.open(node.netns.fd);
 });
 
 afterAll(async () => {
   nft.close();
-  conntrack.close();
   await network.stop();
 });
 
 beforeEach(async () => {
-  backend = new NftablesBackend(nft, OPTIONS, conntrack);
+  backend = new NftablesBackend(nft, OPTIONS);
   await backend.prepare();
   await backend.rebuild([]);
   cluster = new TestCluster(backend);
@@ -198,81 +193,11 @@ describe.each([
   });
 });
 
-const udpFromOnePort = async (): Promise<string | undefined> =>
-  (await podB.call('10.96.0.10', 53, { protocol: 'UDP', localPort: 40000 })).reply;
-
 describe('UDP', () => {
-  test('a client that keeps sending from one port follows when its endpoint goes', async () => {
-    cluster.set(DNS, ['a']);
-    expect(await udpFromOnePort()).toBe(`pod-a ${PODS.b.v4}`);
-    cluster.set(DNS, ['remote']);
-    expect(await udpFromOnePort()).toBe(`remote ${PODS.b.v4}`);
-  });
-
   test('without endpoints the client is told', async () => {
     cluster.set(DNS, []);
     const { error, ms } = await podA.call('10.96.0.10', 53, { protocol: 'UDP' });
     expect(error).toBe('ECONNREFUSED');
     expect(ms).toBeLessThan(500);
-  });
-});
-
-describe('what is in the kernel', () => {
-  test('a new process adopts what is there and changes nothing', async () => {
-    cluster.set(NODE_PORT, ['a', 'b', 'remote']);
-    cluster.set(STICKY, ['a', 'b']);
-    cluster.set(DNS, []);
-    cluster.set(NODE_PORT, ['b', 'remote']);
-    const next = new NftablesBackend(nft, OPTIONS, conntrack);
-    await next.prepare();
-    expect((await next.rebuild(cluster.model.drainAll())).changes).toEqual([]);
-  });
-
-  test('what others deleted is noticed and put back', async () => {
-    cluster.set(WEB, ['a', 'b']);
-    expect(await backend.foreignChange()).toBe(false);
-    await run('nft', ['flush', 'map', 'ip', 'flatnet-proxy', 'endpoints'], { netns: node.netns.fd });
-    expect(await backend.foreignChange()).toBe(true);
-    expect(await seen(podA, '10.96.0.80', 80)).toBe('ECONNREFUSED');
-    await backend.rebuild(cluster.model.drainAll());
-    expect(await seen(podA, '10.96.0.80', 80)).toMatch(/^pod-/);
-  });
-
-  test.each([
-    'flush table ip flatnet-proxy',
-    'flush chain ip flatnet-proxy lb-2',
-    'flush map ip flatnet-proxy balancers; add element ip flatnet-proxy balancers { 2 : goto learn-services }',
-    'delete table ip flatnet-proxy',
-  ])('a new process repairs `%s`', async (harm) => {
-    cluster.set(NODE_PORT, ['a', 'b']);
-    await nft.load(`${harm}\n`);
-    expect((await podA.call('10.96.0.81', 80, { timeoutMs: 300 })).reply).toBeUndefined();
-    const next = new NftablesBackend(nft, OPTIONS, conntrack);
-    await next.prepare();
-    await next.rebuild(cluster.model.drainAll());
-    expect(await seen(podA, '10.96.0.81', 80)).toMatch(/^pod-/);
-    expect(await seen(outside, '10.250.0.1', 30080)).toMatch(/^pod-/);
-    expect(await next.foreignChange()).toBe(false);
-    await next.prepare();
-    expect((await next.rebuild(cluster.model.drainAll())).changes).toEqual([]);
-    expect(await next.foreignChange()).toBe(false);
-  });
-
-  test('new rules are loaded over old ones while connections are made', async () => {
-    cluster.set(WEB, ['a', 'b']);
-    const next = new NftablesBackend(nft, { ...OPTIONS, masqueradeAll: true }, conntrack);
-    const calls = callMany(podA, '10.96.0.80', 80, 300);
-    await next.prepare();
-    const counts = await calls;
-    expect([...counts.keys()].sort()).toEqual(['pod-a', 'pod-b']);
-    expect(await seen(podA, '10.96.0.80', 80)).toMatch(/ 10\.244\.1\.1$/);
-  });
-
-  test('nft can list the whole ruleset', async () => {
-    cluster.set(NODE_PORT, ['a', 'b']);
-    cluster.set(STICKY, ['a']);
-    const { stdout } = await run('nft', ['list', 'ruleset'], { netns: node.netns.fd });
-    expect(stdout).toContain('numgen random mod 2 map @endpoints');
-    expect(stdout).toContain('10.96.0.81 . tcp . 80 . 0x00000001 : 10.244.1.11 . 8080');
   });
 });

@@ -2,7 +2,7 @@ import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import * as libc from '../../../kernel/libc/libc.ts';
 import { Attributes, decodeMessages } from '../../../kernel/netlink/message.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../kernel/netlink/socket.ts';
-import { decodeElements, decodeElementsHeader } from '../../../kernel/nft/codec.ts';
+import { decodeElements, decodeElementsHeader } from '../../../kernel/nft/element-codec.ts';
 import { setName, type NftElement, type NftSet } from '../../../kernel/nft/objects.ts';
 
 // linux/netfilter/nfnetlink.h and nf_tables.h

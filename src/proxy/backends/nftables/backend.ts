@@ -1,35 +1,37 @@
-import type { ConntrackKernel } from '../../../kernel/conntrack/objects.ts';
 import type { NftChange, NftKernel } from '../../../kernel/nft/objects.ts';
 import { NftSocket } from '../../../kernel/nft/nft-socket.ts';
 import type { ProxyBackend, SyncReport } from '../../backend.ts';
-import type { ProxySettings } from '../../settings.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
+import type { ProxySettings } from '../../settings.ts';
 import { describeChanges } from './describe.ts';
 import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
-import { deleteStaleFlows, forgetStaleClients } from './stale-connections.ts';
+import { explainRefusal } from './probe.ts';
+import { proxySets } from './sets.ts';
 
-export interface NftablesSyncReport extends SyncReport {
-  /** What was changed in the kernel. */
-  readonly changes: readonly NftChange[];
-}
-
-/** Service ports in nf_tables: one table for each address family, one transaction for each change. */
+/**
+ * Service ports in nf_tables: one table for each address family, one transaction for each change. The rules are the
+ * same whatever Services there are; Services are elements of maps.
+ */
 export class NftablesBackend implements ProxyBackend {
   readonly mode = 'nftables';
   readonly #nft: NftKernel;
-  readonly #conntrack: ConntrackKernel | undefined;
   readonly #programs: readonly FamilyProgram[];
   /** What the generation of nf_tables is if nobody else changed anything since the last `rebuild`. */
   #generation = -1;
+  /** Who wants to be told when somebody else changed our tables. */
+  #watcher: (() => void) | undefined;
+  #endWatch: (() => void) | undefined;
+  /**
+   * Somebody else changed our tables or may have, or a transaction was refused: what is there is looked at (`check`),
+   * or not worth it, as what rules say cannot be seen (`replace`).
+   */
+  #altered: 'check' | 'replace' | undefined;
+  #prepared = false;
 
-  constructor(nft: NftKernel, settings: ProxySettings, conntrack?: ConntrackKernel) {
+  /** A family that no node address is of, and that the node may not even have, belongs not into the settings. */
+  constructor(nft: NftKernel, settings: ProxySettings) {
     this.#nft = nft;
-    this.#conntrack = conntrack;
-    const { nodePortAddresses, nodeIps, localTraffic, serviceCidrs, masqueradeAll, masqueradeBit } = settings;
-    const clusterCidrs = localTraffic.kind === 'cidrs' ? localTraffic.cidrs : [];
-    const rules = { clusterCidrs, serviceCidrs, masqueradeAll, masqueradeBit };
-    const addresses = nodePortAddresses === 'all' ? nodeIps : nodePortAddresses;
-    this.#programs = settings.families.map((family) => new FamilyProgram({ ...rules, family }, addresses));
+    this.#programs = settings.families.map((family) => new FamilyProgram(settings, family));
   }
 
   /** nf_tables of a network namespace (its descriptor); the caller's own when absent. */
@@ -38,44 +40,69 @@ export class NftablesBackend implements ProxyBackend {
   }
 
   async prepare(): Promise<void> {
-    for (const program of this.#programs) await program.prepare(this.#nft);
+    try {
+      for (const program of this.#programs) program.prepare(this.#nft, this.#altered === 'replace');
+    } catch (error) {
+      throw explainRefusal(this.#nft, error);
+    }
+    this.#prepared = true;
+    return Promise.resolve();
   }
 
-  async rebuild(ports: Iterable<ServicePort>): Promise<NftablesSyncReport> {
+  async rebuild(ports: Iterable<ServicePort>): Promise<SyncReport> {
+    if (this.#altered !== undefined && !this.#prepared) await this.prepare();
+    // What is told from here on would be our own doing: more than a socket can hold.
+    this.#endWatch?.();
+    this.#endWatch = undefined;
+    this.#prepared = false;
+    // What others do from here on is noticed, even if it happens before the rebuild is through.
     this.#generation = this.#nft.generation();
     const rebuilds = new Map(
       this.#programs.map((program) => [program.family, program.rebuild(this.#nft)] as const),
     );
     for (const port of ports) rebuilds.get(port.family)?.add(port);
-    const updates = this.#programs.flatMap((program) => {
-      const update = rebuilds.get(program.family)?.finish();
-      return update === undefined ? [] : [{ program, update, retired: 'all' as const }];
-    });
-    return Promise.resolve(this.#commit(updates));
+    const report = this.#commit([...rebuilds.values()].map((rebuild) => rebuild.finish()));
+    this.#altered = undefined;
+    this.#listen();
+    return report;
   }
 
-  async update(changes: readonly ServicePortChange[]): Promise<NftablesSyncReport> {
+  async update(changes: readonly ServicePortChange[]): Promise<SyncReport> {
     const updates = this.#programs.flatMap((program) => {
       const suffix = `/${program.family}`;
       const own = changes.filter((change) => change.id.endsWith(suffix));
-      if (own.length === 0) return [];
-      const update = program.update(own);
-      return [{ program, update, retired: update.retired }];
+      return own.length === 0 ? [] : [program.update(own)];
     });
     return Promise.resolve(this.#commit(updates));
   }
 
-  /** Whether somebody else changed anything in nf_tables since the last `rebuild` began. */
+  /**
+   * Whether somebody else changed our tables; while nobody listens to what the kernel tells, whether anybody changed
+   * anything in nf_tables, since the last `rebuild` began.
+   */
   async foreignChange(): Promise<boolean> {
-    return Promise.resolve(this.#nft.generation() !== this.#generation);
+    if (this.#endWatch === undefined && this.#nft.generation() !== this.#generation)
+      this.#altered ??= 'check';
+    return Promise.resolve(this.#altered !== undefined);
+  }
+
+  watch(changed: () => void): () => void {
+    this.#watcher = changed;
+    if (this.#generation !== -1) this.#listen();
+    return () => {
+      this.#watcher = undefined;
+      this.#endWatch?.();
+      this.#endWatch = undefined;
+    };
   }
 
   async remove(): Promise<void> {
-    const commands = this.#programs.flatMap(({ sets: { table } }) => [
-      `add table ${table.family} ${table.name}`,
-      `delete table ${table.family} ${table.name}`,
-    ]);
-    await this.#nft.load(`${commands.join('\n')}\n`);
+    // Of both families, whatever the settings: an earlier run may have had others.
+    for (const family of [4, 6] as const) {
+      const { table } = proxySets(family);
+      if (this.#nft.hasTable(table)) this.#nft.commit([{ operation: 'delete-table', table }]);
+    }
+    return Promise.resolve();
   }
 
   async close(): Promise<void> {
@@ -83,28 +110,33 @@ export class NftablesBackend implements ProxyBackend {
     return Promise.resolve();
   }
 
-  /** Ports that are programmed. */
-  get size(): number {
-    return this.#programs.reduce((sum, program) => sum + program.size, 0);
+  #listen(): void {
+    if (this.#watcher === undefined || this.#endWatch !== undefined) return;
+    const alter = (how: 'check' | 'replace'): void => {
+      if (this.#altered !== 'replace') this.#altered = how;
+      this.#watcher?.();
+    };
+    const tables = this.#programs.map(({ sets }) => sets.table);
+    this.#endWatch = this.#nft.watch(tables, (what) => {
+      // Our own transaction may have been more than the socket could hold.
+      if (what === 'lost' && this.#nft.generation() === this.#generation) return;
+      alter(what === 'structure' ? 'replace' : 'check');
+    });
+    if (this.#nft.generation() !== this.#generation) alter('check');
   }
 
-  #commit(
-    updates: readonly {
-      program: FamilyProgram;
-      update: FamilyUpdate;
-      retired: FamilyUpdate['retired'] | 'all';
-    }[],
-  ): NftablesSyncReport {
-    const changes = updates.flatMap(({ update }) => update.changes);
-    if (this.#nft.commit(changes)) this.#generation += 1;
-    for (const { program, retired } of updates) {
-      this.#generation += forgetStaleClients(this.#nft, program, retired).transactions;
-      if (this.#conntrack !== undefined) deleteStaleFlows(this.#conntrack, program, retired);
+  #commit(updates: readonly FamilyUpdate[]): SyncReport {
+    const changes: NftChange[] = updates.flatMap((update) => update.changes);
+    try {
+      if (this.#nft.commit(changes)) this.#generation += 1;
+    } catch (error) {
+      this.#altered ??= 'check';
+      throw explainRefusal(this.#nft, error);
     }
     return {
       describe: () => describeChanges(changes),
-      changes,
-      conflicts: updates.flatMap(({ update }) => update.conflicts),
+      conflicts: updates.flatMap(({ conflicts }) => conflicts),
+      failures: updates.flatMap(({ failures }) => failures),
     };
   }
 }

@@ -22,6 +22,13 @@ export class CompleteDelta implements ElementSink {
   readonly #removed = new Map<NftSet, PackedElements>();
   readonly #added = new Map<NftSet, PackedElements>();
 
+  readonly #replaced: boolean;
+
+  /** `replaced`: what is there goes with its table, so that all that shall be is to be added. */
+  constructor(replaced: boolean) {
+    this.#replaced = replaced;
+  }
+
   observe(set: NftSet, elements: readonly NftElement[]): void {
     this.#observed.set(set, new Map(elements.map(({ key, value }) => [key, value])));
   }
@@ -32,7 +39,7 @@ export class CompleteDelta implements ElementSink {
   }
 
   add(set: NftSet, key: string, value?: string): void {
-    const observed = this.#observed.get(set);
+    const observed = this.#replaced ? undefined : this.#observed.get(set);
     if (observed?.has(key) === true) {
       const old = observed.get(key);
       observed.delete(key);
@@ -44,7 +51,7 @@ export class CompleteDelta implements ElementSink {
 
   /** Deletions, of what nobody asked for too, before additions. */
   changes(): NftChange[] {
-    for (const [set, rest] of this.#observed) {
+    for (const [set, rest] of this.#replaced ? [] : this.#observed) {
       for (const key of rest.keys()) append(this.#removed, set, key);
     }
     return [

@@ -1,5 +1,5 @@
 import { FieldReader } from '../../../kernel/nft/field.ts';
-import type { NftChange, NftElement } from '../../../kernel/nft/objects.ts';
+import { isElementsChange, type NftChange, type NftElement } from '../../../kernel/nft/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 
 type Field = 'address' | 'protocol' | 'port' | 'number';
@@ -8,38 +8,33 @@ const SERVICE: readonly Field[] = ['address', 'protocol', 'port'];
 const NODE_PORT: readonly Field[] = ['protocol', 'port'];
 const ENDPOINT: readonly Field[] = ['address', 'port'];
 
-const KEYS: Readonly<Record<string, readonly Field[]>> = {
-  'service-ips': SERVICE,
-  'service-nodeports': NODE_PORT,
-  balancers: ['number'],
-  'nodeport-balancers': ['number'],
-  endpoints: [...SERVICE, 'number'],
-  'nodeport-endpoints': [...NODE_PORT, 'number'],
-  'no-endpoint-services': SERVICE,
-  'no-endpoint-nodeports': NODE_PORT,
-  'cluster-ips': ['address'],
-  'nodeport-ips': ['address'],
-  'hairpin-connections': ['address', 'address'],
-  'affinity-services': SERVICE,
-  'affinity-nodeports': NODE_PORT,
-  learners: ['number'],
-  affinity: ['address', ...SERVICE],
+/** Fields of keys and of values; verdicts are told as they are. */
+const FIELDS: Readonly<Record<string, readonly [key: readonly Field[], value?: readonly Field[]]>> = {
+  'service-ips': [SERVICE, ['number']],
+  'service-nodeports': [NODE_PORT, ['number']],
+  pools: [['number'], ['number']],
+  endpoints: [['number', 'number'], ENDPOINT],
+  slots: [['number', 'number'], ['number']],
+  affinity: [['address', 'number'], ['number']],
+  'no-endpoint-services': [SERVICE, ['number']],
+  'no-endpoint-nodeports': [NODE_PORT, ['number']],
+  'firewall-ips': [SERVICE, ['number']],
+  'source-ranges': [['number', 'address']],
+  'cluster-ips': [['address']],
+  'hairpin-connections': [['address', 'address']],
+  kinds: [['number']],
+  'nodeport-kinds': [['number']],
+  balancers: [['number']],
+  'short-circuits': [['number']],
+  'nodeport-balancers': [['number']],
+  'nodeport-short-circuits': [['number']],
+  refusals: [['number']],
 };
 
-const VALUES: Readonly<Record<string, readonly Field[]>> = {
-  'service-ips': ['number'],
-  'service-nodeports': ['number'],
-  endpoints: ENDPOINT,
-  'nodeport-endpoints': ENDPOINT,
-  'affinity-services': ['number'],
-  'affinity-nodeports': ['number'],
-  affinity: ENDPOINT,
-};
-
-/** What a transaction does, one line for each element: `+ ip endpoints 10.96.0.10 . UDP . 53 . 0 : 10.244.0.3 . 53`. */
+/** What a transaction does, one line for each element: `+ ip endpoints 4 . 0 : 10.244.0.3 . 53`. */
 export function describeChanges(changes: readonly NftChange[]): string[] {
   return changes.flatMap((change) => {
-    if (change.operation === 'write-chain') return [`+ ${change.table.family} chain ${change.chain}`];
+    if (!isElementsChange(change)) return describeStructure(change);
     const { family, name } = { family: change.set.table.family, name: change.set.name };
     const sign = change.operation === 'add' ? '+' : '-';
     return Array.from(
@@ -49,12 +44,27 @@ export function describeChanges(changes: readonly NftChange[]): string[] {
   });
 }
 
+type StructureChange = Exclude<NftChange, { elements: unknown }>;
+
+function describeStructure(change: StructureChange): string {
+  switch (change.operation) {
+    case 'add-table':
+      return `+ ${change.table.family} table ${change.table.name}`;
+    case 'delete-table':
+      return `- ${change.table.family} table ${change.table.name}`;
+    case 'add-set':
+      return `+ ${change.set.table.family} ${change.set.kind === 'set' ? 'set' : 'map'} ${change.set.name}`;
+    case 'write-chain':
+      return `+ ${change.table.family} chain ${change.chain}`;
+  }
+}
+
 /** One element of one of the proxy's sets, with names of fields resolved. */
 function describeElement(family: IpFamily, set: string, { key, value }: NftElement): string {
-  const keyText = describeFields(key, KEYS[set] ?? [], family);
-  if (value === undefined) return keyText;
-  const fields = VALUES[set];
-  return `${keyText} : ${fields === undefined ? value : describeFields(value, fields, family)}`;
+  const [keyFields, valueFields] = FIELDS[set] ?? [[]];
+  const keyText = describeFields(key, keyFields, family);
+  if (value === undefined || value === '') return keyText;
+  return `${keyText} : ${valueFields === undefined ? value : describeFields(value, valueFields, family)}`;
 }
 
 function describeFields(bytes: string, fields: readonly Field[], family: IpFamily): string {

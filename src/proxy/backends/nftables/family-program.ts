@@ -1,48 +1,35 @@
+import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { NftChange, NftElement, NftKernel, NftSet } from '../../../kernel/nft/objects.ts';
-import { addressField, indexField } from '../../../kernel/nft/field.ts';
-import type { Ip, IpFamily } from '../../../net/ip.ts';
-import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
+import type { IpFamily } from '../../../net/ip.ts';
+import type { ServiceConflict } from '../../backend.ts';
 import { Claims } from '../../claims.ts';
+import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
+import type { ProxySettings } from '../../settings.ts';
+import { balancerChain, isStandard, MAX_ENDPOINTS, parseBalancerChain } from './balancer.ts';
 import { CompleteDelta, ElementDelta, type ElementSink } from './delta.ts';
-import { buildFixedChains, FIXED_CHAINS } from './fixed-chain.ts';
 import { LookupRules } from './lookup-rule.ts';
+import { observePort } from './observed-plan.ts';
 import {
-  chainsOf,
+  balancersOf,
   entriesOf,
   planPort,
   visitOwnElements,
   visitSharedElements,
+  type NamedEntry,
   type PlannedPort,
+  type PreviousPlan,
 } from './plan.ts';
-import { buildRuleset, type Ruleset, type RulesetOptions } from './ruleset.ts';
+import { numberOfCode } from './service-code.ts';
+import { ServiceNumbers } from './service-numbers.ts';
 import { elementSets, proxySets, type ProxySets } from './sets.ts';
-import {
-  addSharedChains,
-  countSharedRules,
-  dispatchSet,
-  linkedChain,
-  parseSharedChain,
-  sharedChainName,
-  type SharedChain,
-} from './shared-chain.ts';
-
-/** What became of a service port: what its users' connections may still hold on to. */
-export interface Retired {
-  readonly before: PlannedPort | undefined;
-  readonly after: PlannedPort | undefined;
-}
+import { addBalancer, createTable, isMarkerOfLayout, planTable, type TablePlan } from './table-plan.ts';
+import { isLoaded } from './loaded-table.ts';
 
 export interface FamilyUpdate {
   readonly changes: NftChange[];
-  readonly retired: Retired[];
   /** Service ports that did not get their key because another one has it. */
-  readonly conflicts: Conflict[];
-}
-
-interface Conflict {
-  readonly id: string;
-  readonly owner: string;
-  readonly what: string;
+  readonly conflicts: ServiceConflict[];
+  readonly failures: { readonly subject: string; readonly message: string }[];
 }
 
 /** A rebuild under way: every service port is told once, then what is to be done is asked for. */
@@ -55,82 +42,101 @@ export interface FamilyRebuild {
 export class FamilyProgram {
   readonly family: IpFamily;
   readonly sets: ProxySets;
-  readonly #options: RulesetOptions;
+  readonly #settings: ProxySettings;
   readonly #rules: LookupRules;
-  readonly #mark: number;
-  readonly #nodeIps: readonly string[];
+  readonly #table: TablePlan;
   #planned = new Map<string, PlannedPort>();
   #claims = new Claims();
+  readonly #numbers = new ServiceNumbers();
   /** How many service ports need a shared element; by set, then key. */
   #users = new Map<NftSet, Map<string, number>>();
+  /** Balancing chains that are there beside the standard ones. */
   #chains = new Set<string>();
+  /** What is there is not as it should be: the next rebuild replaces all of it, in one transaction. */
+  #replace = false;
   /** Claims that were refused since the last update was finished; some may have been granted meanwhile. */
   #refused: { readonly id: string; readonly key: string; readonly what: string }[] = [];
 
-  constructor(options: RulesetOptions, nodeIps: readonly Ip[]) {
-    this.family = options.family;
-    this.sets = proxySets(options.family);
-    this.#options = options;
-    this.#rules = new LookupRules(this.sets, options.family);
-    this.#mark = 2 ** options.masqueradeBit;
-    this.#nodeIps = nodeIps
-      .filter((ip) => ip.family === options.family)
-      .map((ip) => addressField(ip.toString()));
-  }
-
-  /** Has the rules loaded, if they are not there as they should be. Elements and what they lead to stay. */
-  async prepare(nft: NftKernel): Promise<void> {
-    const { table } = this.sets;
-    const chains = nft.chains(table);
-    const sets = chains === undefined ? [] : nft.sets(table);
-    const ruleset = buildRuleset(
-      this.#options,
-      this.sets,
-      chains === undefined ? undefined : { chains, sets },
-    );
-    this.#chains = new Set(chains);
-    const shared = (chains ?? []).map(parseSharedChain).filter((chain) => chain !== undefined);
-    if (this.#isLoaded(ruleset, shared, nft)) return;
-    await nft.load(ruleset.text);
-    nft.commit([
-      ...buildFixedChains(this.sets, this.#rules),
-      ...addSharedChains(this.sets, this.#rules, this.#mark, shared),
-    ]);
-  }
-
-  /** Whether the rules are there: the marker tells which, their number that nobody flushed or added any. */
-  #isLoaded({ marker, ruleCounts }: Ruleset, shared: readonly SharedChain[], nft: NftKernel): boolean {
-    if (!this.#chains.has(marker)) return false;
-    const wanted = new Map([
-      ...ruleCounts,
-      ...FIXED_CHAINS.map((chain) => [chain, 1] as const),
-      ...shared.map((chain) => [sharedChainName(chain), countSharedRules(chain)] as const),
-    ]);
-    const found = nft.ruleCounts(this.sets.table);
-    return [...wanted].every(([chain, count]) => (found.get(chain) ?? 0) === count);
+  constructor(settings: ProxySettings, family: IpFamily) {
+    this.family = family;
+    this.sets = proxySets(family);
+    this.#settings = settings;
+    this.#rules = new LookupRules(this.sets, family);
+    this.#table = planTable(settings, this.sets, family);
   }
 
   /**
-   * The way from what the kernel holds to what it should hold. Endpoints keep the numbers that they have; what no
-   * service port needs goes.
+   * Makes the table where there is none. One that is not as it should be (of an earlier version, of other settings, or
+   * `altered` by others) serves on until the next rebuild.
+   */
+  prepare(nft: NftKernel, altered: boolean): void {
+    const chains = nft.chains(this.sets.table);
+    this.#chains = new Set(
+      chains?.filter((name) => {
+        const balancer = parseBalancerChain(name)?.balancer;
+        return balancer !== undefined && !isStandard(balancer);
+      }),
+    );
+    this.#replace = true;
+    if (chains !== undefined) {
+      this.#replace = altered || !isLoaded(nft, this.#table, this.sets, this.#rules, chains);
+      return;
+    }
+    nft.commit([...this.#makeEmpty(), ...createTable(this.#table, this.sets, this.family)]);
+    this.#replace = false;
+  }
+
+  /**
+   * The way from what the kernel holds to what it should hold. Service ports and endpoints keep the numbers that they
+   * have; what no service port needs goes.
    */
   rebuild(nft: NftKernel): FamilyRebuild {
+    const replaced = this.#replace;
+    const delta = new CompleteDelta(replaced);
+    const chains = nft.chains(this.sets.table) ?? [];
+    const readable = !replaced || chains.some(isMarkerOfLayout);
+    for (const set of elementSets(this.sets)) delta.observe(set, readable ? readOrNothing(nft, set) : []);
+    const known = this.#planned;
     this.#planned = new Map();
     this.#claims = new Claims();
     this.#users = new Map();
     this.#refused = [];
-    const delta = new CompleteDelta();
-    for (const set of elementSets(this.sets)) delta.observe(set, nft.elements(set));
-    for (const ip of this.#nodeIps) delta.add(this.sets.nodePortIps, ip);
-    const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
-    const chains = this.#missingLinks(nft, update);
+    const taken = this.#reserveNumbers(known, nft, readable);
+    const used = new Set<number>();
+    const update: FamilyUpdate = { changes: [], conflicts: [], failures: [] };
+    if (replaced) {
+      // Who is bound to which endpoint stays; less those whose time is over in this moment.
+      const clients = readable
+        ? readOrNothing(nft, this.sets.affinity).filter(({ expiresMs = 0 }) => expiresMs > 0)
+        : [];
+      update.changes.push(...this.#makeEmpty(), ...createTable(this.#table, this.sets, this.family));
+      if (clients.length > 0) {
+        update.changes.push({ operation: 'add', set: this.sets.affinity, elements: clients });
+      }
+      this.#chains = new Set();
+    }
+    const previousOf = (port: ServicePort, entries: readonly NamedEntry[]): PreviousPlan => {
+      const isFree = (number: number): boolean => !used.has(number);
+      const before = known.get(port.id);
+      const lookup = (set: NftSet, key: string): string | undefined => delta.observed(set, key);
+      const found =
+        before !== undefined && isFree(before.number)
+          ? before
+          : observePort(entries, this.sets, lookup, (number) => isFree(number) && !taken.has(number));
+      const previous = found ?? { number: this.#numbers.take(), pools: [] };
+      used.add(previous.number);
+      return previous;
+    };
     return {
       add: (port) => {
-        const plan = this.#put(port, delta, (entry) => this.#numbersOf(delta, entry));
-        for (const chain of chainsOf(plan)) chains.set(sharedChainName(chain), chain);
+        this.#addChains(this.#put(port, delta, previousOf), update.changes);
+        tellTooMany(port, update);
       },
       finish: () => {
-        this.#finish(delta, chains, update);
+        update.changes.push(...delta.changes());
+        update.conflicts.push(...this.#conflicts());
+        this.#numbers.reset(used);
+        this.#replace = false;
         return update;
       },
     };
@@ -139,17 +145,19 @@ export class FamilyProgram {
   /** The way from one state to the next, for these service ports alone. */
   update(changes: readonly ServicePortChange[]): FamilyUpdate {
     const delta = new ElementDelta();
-    const update: FamilyUpdate = { changes: [], retired: [], conflicts: [] };
-    const chains = new Map<string, SharedChain>();
+    const update: FamilyUpdate = { changes: [], conflicts: [], failures: [] };
     const freed: string[] = [];
+    this.#numbers.settle();
     const replace = (id: string, port: ServicePort | undefined): void => {
       const before = this.#planned.get(id);
       if (before !== undefined) freed.push(...this.#takeOut(id, before, delta));
-      const previous = before?.endpoints ?? [];
-      const after = port === undefined ? undefined : this.#put(port, delta, () => previous);
-      for (const chain of after === undefined ? [] : chainsOf(after))
-        chains.set(sharedChainName(chain), chain);
-      update.retired.push({ before, after });
+      if (port === undefined) {
+        if (before !== undefined) this.#numbers.giveBack(before.number);
+        return;
+      }
+      const previous = (): PreviousPlan => before ?? { number: this.#numbers.take(), pools: [] };
+      this.#addChains(this.#put(port, delta, previous), update.changes);
+      tellTooMany(port, update);
     };
     for (const { id, port } of changes) replace(id, port);
     // Whoever waits for a key that is free now; in what it gets it may give up another.
@@ -157,50 +165,44 @@ export class FamilyProgram {
       const heir = this.#claims.heir(key);
       if (heir !== undefined) replace(heir.id, heir);
     }
-    this.#finish(delta, chains, update);
+    update.changes.push(...delta.changes());
+    update.conflicts.push(...this.#conflicts());
     return update;
   }
 
-  planned(id: string): PlannedPort | undefined {
-    return this.#planned.get(id);
-  }
-
-  get size(): number {
-    return this.#planned.size;
-  }
-
-  /** The service port that is reached at a key of `service-ips`, or of `service-nodeports`. */
-  plannedAt(entry: string): PlannedPort | undefined {
-    const id = this.#claims.owner(entry);
-    return id === undefined ? undefined : this.#planned.get(id);
-  }
-
-  isNodeIp(address: string): boolean {
-    return this.#nodeIps.includes(address);
-  }
-
-  /** The endpoints that the kernel has for a service port, by their numbers. */
-  #numbersOf(delta: CompleteDelta, entry: string): string[] {
-    const numbers: string[] = [];
-    for (;;) {
-      const endpoint = delta.observed(this.sets.endpoints, entry + indexField(numbers.length));
-      if (endpoint === undefined) return numbers;
-      numbers.push(endpoint);
+  /** Numbers that must not be given to service ports that are new: those of known ones, and those in the kernel. */
+  #reserveNumbers(
+    known: ReadonlyMap<string, PlannedPort>,
+    nft: NftKernel,
+    readable: boolean,
+  ): ReadonlySet<number> {
+    const ofKnown = new Set([...known.values()].map(({ number }) => number));
+    const all = new Set(ofKnown);
+    if (readable) {
+      for (const set of [this.sets.serviceIps, this.sets.serviceNodePorts]) {
+        for (const { value } of readOrNothing(nft, set)) {
+          const number = numberOfCode(value);
+          if (number !== undefined) all.add(number);
+        }
+      }
     }
+    this.#numbers.reset(all);
+    return ofKnown;
   }
 
-  #put(port: ServicePort, delta: ElementSink, previous: (entry: string) => readonly string[]): PlannedPort {
-    const { entry, nodeEntry } = entriesOf(port);
-    const claim = (key: string | undefined, what: string): string | undefined => {
-      if (key === undefined || this.#claims.take(key, port)) return key;
+  #put(
+    port: ServicePort,
+    delta: ElementSink,
+    previousOf: (port: ServicePort, entries: readonly NamedEntry[]) => PreviousPlan,
+  ): PlannedPort {
+    const wanted = entriesOf(port, this.#settings);
+    const granted = wanted.filter(({ key, what }) => {
+      if (this.#claims.take(key, port)) return true;
       this.#refused.push({ id: port.id, key, what });
-      return undefined;
-    };
-    const keys = {
-      entry: claim(entry, `${port.address} ${port.protocol} port ${port.port}`),
-      nodeEntry: claim(nodeEntry, `node port ${port.protocol} ${port.nodePort}`),
-    };
-    const plan = planPort(port, keys, previous(entry));
+      return false;
+    });
+    const entries = granted.map(({ what: _, ...entry }) => entry);
+    const plan = planPort(port, entries, previousOf(port, granted), this.#settings.nodeIps);
     this.#planned.set(port.id, plan);
     visitOwnElements(plan, this.sets, (set, key, value) => delta.add(set, key, value));
     visitSharedElements(plan, this.sets, (set, key) => this.#use(set, key, delta));
@@ -213,7 +215,7 @@ export class FamilyProgram {
     this.#claims.forget(id);
     visitOwnElements(plan, this.sets, (set, key, value) => delta.remove(set, key, value));
     visitSharedElements(plan, this.sets, (set, key) => this.#unuse(set, key, delta));
-    const keys = [plan.entry, plan.nodeEntry].filter((key) => key !== undefined);
+    const keys = plan.entries.map(({ key }) => key);
     this.#claims.release(keys, id);
     return keys;
   }
@@ -233,31 +235,27 @@ export class FamilyProgram {
     else if (users?.delete(key) === true) delta.remove(set, key);
   }
 
-  /** Shared chains that are there, but not the element through which they are found. Wrong elements go. */
-  #missingLinks(nft: NftKernel, update: FamilyUpdate): Map<string, SharedChain> {
-    const missing = new Map<string, SharedChain>();
-    const linked = new Set<string>();
-    for (const kind of ['service', 'nodeport', 'learn'] as const) {
-      const set = dispatchSet(this.sets, kind);
-      const wrong: NftElement[] = [];
-      for (const element of nft.elements(set)) {
-        const name = linkedChain(kind, element);
-        if (name === undefined) wrong.push({ key: element.key });
-        else linked.add(name);
-      }
-      if (wrong.length > 0) update.changes.push({ operation: 'delete', set, elements: wrong });
+  /** Chains that only a rare affinity time needs, before the elements that lead to them. */
+  #addChains(plan: PlannedPort, changes: NftChange[]): void {
+    for (const { way, balancer } of balancersOf(plan)) {
+      const name = balancerChain(way, balancer);
+      if (isStandard(balancer) || this.#chains.has(name)) continue;
+      this.#chains.add(name);
+      changes.push(...addBalancer(this.#rules, this.sets, way, balancer));
     }
-    for (const name of this.#chains) {
-      const chain = linked.has(name) ? undefined : parseSharedChain(name);
-      if (chain === undefined) continue;
-      this.#chains.delete(name);
-      missing.set(name, chain);
-    }
-    return missing;
   }
 
-  #conflicts(): Conflict[] {
-    const conflicts = new Map<string, Conflict>();
+  /** No table, whether there was one or not. */
+  #makeEmpty(): NftChange[] {
+    const { table } = this.sets;
+    return [
+      { operation: 'add-table', table },
+      { operation: 'delete-table', table },
+    ];
+  }
+
+  #conflicts(): ServiceConflict[] {
+    const conflicts = new Map<string, ServiceConflict>();
     for (const { id, key, what } of this.#refused) {
       const owner = this.#claims.owner(key);
       if (owner !== undefined && this.#claims.isWaiting(key, id))
@@ -266,12 +264,21 @@ export class FamilyProgram {
     this.#refused = [];
     return [...conflicts.values()];
   }
+}
 
-  #finish(delta: { changes(): NftChange[] }, chains: Map<string, SharedChain>, update: FamilyUpdate): void {
-    const missing = [...chains.values()].filter((chain) => !this.#chains.has(sharedChainName(chain)));
-    const added = addSharedChains(this.sets, this.#rules, this.#mark, missing);
-    for (const change of added) if (change.operation === 'write-chain') this.#chains.add(change.chain);
-    update.changes.push(...added, ...delta.changes());
-    update.conflicts.push(...this.#conflicts());
+function tellTooMany(port: ServicePort, update: FamilyUpdate): void {
+  const count = Math.max(port.endpoints.length, port.localEndpoints.length);
+  if (count <= MAX_ENDPOINTS) return;
+  const message = `only the first ${MAX_ENDPOINTS} of its ${count} endpoints get connections`;
+  update.failures.push({ subject: port.id, message });
+}
+
+/** A set that somebody deleted, or that is of an older layout, has nothing to tell. */
+function readOrNothing(nft: NftKernel, set: NftSet): NftElement[] {
+  try {
+    return nft.elements(set);
+  } catch (error) {
+    if (error instanceof FlatnetError && error.code === 'ENOENT') return [];
+    throw error;
   }
 }

@@ -6,66 +6,153 @@ import {
   protocolField,
 } from '../../../kernel/nft/field.ts';
 import type { NftSet } from '../../../kernel/nft/objects.ts';
-import type { ServicePort } from '../../services/service-port.ts';
+import type { Ip } from '../../../net/ip.ts';
+import type { ServiceEndpoint, ServicePort } from '../../services/service-port.ts';
+import type { ProxySettings } from '../../settings.ts';
 import { assignNumbers } from './assignment.ts';
+import { balancerField, balancerFor, MAX_ENDPOINTS, type Balancer, type Way } from './balancer.ts';
+import { REFUSAL } from './refusal.ts';
+import { KIND, poolOf, serviceCode, type Kind } from './service-code.ts';
 import type { ProxySets } from './sets.ts';
-import { MAX_ENDPOINTS, sharedChainSelector, type SharedChain } from './shared-chain.ts';
+import { rangeKeys, rangesField } from './source-ranges.ts';
+
+/** An address at which a service port is reached. */
+export interface Entry {
+  /** address . protocol . port, or protocol . port of a node port that answers on all addresses of the node. */
+  readonly key: string;
+  readonly kind: Kind;
+  /** Only those in the source ranges may use it. */
+  readonly guarded: boolean;
+  readonly onAllAddresses: boolean;
+}
+
+/** Endpoints that a service port balances over. */
+export interface Pool {
+  readonly local: boolean;
+  /** Endpoints (address . port) by the numbers that are drawn. */
+  readonly endpoints: readonly string[];
+  /** With affinity: each endpoint's own number, in the same order. */
+  readonly own: readonly number[] | undefined;
+}
 
 /** What a service port needs in the kernel, in the kernel's own terms. */
 export interface PlannedPort {
-  /** address . protocol . port; undefined: another Service has it. */
-  readonly entry: string | undefined;
-  /** protocol . port; undefined: there is none, or another Service has it. */
-  readonly nodeEntry: string | undefined;
+  readonly number: number;
+  /** Less those that another service port has. */
+  readonly entries: readonly Entry[];
+  readonly pools: readonly Pool[];
+  readonly hasEndpoints: boolean;
+  readonly affinitySeconds: number;
   /** ClusterIP. */
   readonly address: string;
-  readonly protocol: ServicePort['protocol'];
-  readonly affinitySeconds: number;
-  /** Endpoints (address . port) by their numbers. */
-  readonly endpoints: readonly string[];
-  /** Addresses of those on this node. */
+  /** Addresses of endpoints on this node. */
   readonly localAddresses: readonly string[];
+  /** Keys of `source-ranges`. */
+  readonly ranges: readonly string[];
 }
 
-const NONE: readonly string[] = [];
+const NONE: readonly never[] = [];
+/** Own numbers are above those that are drawn. */
+const FIRST_OWN_NUMBER = 0x10000;
 
-/** Keys under which a service port is found. */
-export function entriesOf(port: ServicePort): { entry: string; nodeEntry: string | undefined } {
+/** An address with the words for it in messages. */
+export interface NamedEntry extends Entry {
+  readonly what: string;
+}
+
+/** All addresses of a service port, each once. */
+export function entriesOf(port: ServicePort, settings: ProxySettings): NamedEntry[] {
   const protocol = protocolField(port.protocol);
-  return {
-    entry: addressField(port.address) + protocol + portField(port.port),
-    nodeEntry: port.nodePort === 0 ? undefined : protocol + portField(port.nodePort),
+  const entries = new Map<string, NamedEntry>();
+  const add = (address: string, number: number, kind: Kind, guarded: boolean): void => {
+    const key = addressField(address) + protocol + portField(number);
+    if (entries.has(key) && !guarded) return;
+    const before = entries.get(key)?.kind ?? kind;
+    const what = `${address} ${port.protocol} port ${number}`;
+    entries.set(key, { key, kind: before, guarded, onAllAddresses: false, what });
   };
+  add(port.address, port.port, port.internalLocal ? KIND.clusterLocal : KIND.cluster, false);
+  const external = port.externalLocal ? KIND.externalLocal : KIND.external;
+  for (const address of port.externalIps) add(address, port.port, external, false);
+  const guarded = port.sourceRanges !== undefined;
+  for (const address of port.loadBalancerIps) add(address, port.port, external, guarded);
+  const list = [...entries.values()];
+  if (port.nodePort === 0) return list;
+  const what = `node port ${port.protocol} ${port.nodePort}`;
+  const nodePort = protocol + portField(port.nodePort);
+  const common = { kind: external, guarded: false, what };
+  if (settings.nodePortAddresses === 'all')
+    return [...list, { ...common, key: nodePort, onAllAddresses: true }];
+  for (const ip of settings.nodePortAddresses) {
+    if (ip.family !== port.family) continue;
+    const key = addressField(ip.toString()) + nodePort;
+    if (!entries.has(key)) list.push({ ...common, key, onAllAddresses: false });
+  }
+  return list;
 }
 
-/** `previous`: the numbers that endpoints have now. */
+/** What of a service port's earlier plan later ones keep as far as they can. */
+export interface PreviousPlan {
+  readonly number: number;
+  readonly pools: readonly Pool[];
+}
+
 export function planPort(
   port: ServicePort,
-  entries: { readonly entry: string | undefined; readonly nodeEntry: string | undefined },
-  previous: readonly string[],
+  entries: readonly Entry[],
+  previous: PreviousPlan,
+  nodeIps: readonly Ip[],
 ): PlannedPort {
-  const usable =
-    port.endpoints.length > MAX_ENDPOINTS ? port.endpoints.slice(0, MAX_ENDPOINTS) : port.endpoints;
-  const wanted = usable.map(({ address, port }) => endpointData(address, port));
-  const local = usable.filter((endpoint) => endpoint.local);
+  const pools: Pool[] = [];
+  const local = new Set<string>();
+  const addPool = (endpoints: readonly ServiceEndpoint[], isLocal: boolean): void => {
+    if (endpoints.length === 0) return;
+    const before = previous.pools.find((pool) => pool.local === isLocal);
+    pools.push(planPool(endpoints, isLocal, port.affinitySeconds > 0, before));
+    for (const endpoint of endpoints) if (endpoint.local) local.add(addressField(endpoint.address));
+  };
+  if (entries.some(({ kind }) => kind !== KIND.clusterLocal)) addPool(port.endpoints, false);
+  if (entries.some(({ kind }) => isLocalKind(kind))) addPool(port.localEndpoints, true);
+  const guarded = entries.some((entry) => entry.guarded);
   return {
-    entry: entries.entry,
-    nodeEntry: entries.nodeEntry,
-    address: addressField(port.address),
-    protocol: port.protocol,
+    number: previous.number,
+    entries,
+    pools,
+    hasEndpoints: port.hasEndpoints,
     affinitySeconds: port.affinitySeconds,
-    endpoints: assignNumbers(previous, wanted),
-    localAddresses:
-      local.length === 0 ? NONE : [...new Set(local.map(({ address }) => addressField(address)))],
+    address: addressField(port.address),
+    localAddresses: local.size === 0 ? NONE : [...local],
+    ranges: guarded ? rangeKeys(previous.number, port, nodeIps) : NONE,
   };
 }
+
+function planPool(
+  endpoints: readonly ServiceEndpoint[],
+  local: boolean,
+  affinity: boolean,
+  before: Pool | undefined,
+): Pool {
+  const usable = endpoints.length > MAX_ENDPOINTS ? endpoints.slice(0, MAX_ENDPOINTS) : endpoints;
+  const wanted = usable.map(({ address, port }) => endpointData(address, port));
+  const numbered = assignNumbers(before?.endpoints ?? NONE, wanted);
+  return { local, endpoints: numbered, own: affinity ? ownNumbers(numbered, before) : undefined };
+}
+
+function ownNumbers(endpoints: readonly string[], before: Pool | undefined): number[] {
+  const known = new Map(before?.own?.map((number, index) => [before.endpoints[index], number]));
+  let next = Math.max(FIRST_OWN_NUMBER, ...[...known.values()].map((number) => number + 1));
+  return endpoints.map((endpoint) => known.get(endpoint) ?? next++);
+}
+
+const isLocalKind = (kind: Kind): boolean => kind === KIND.clusterLocal || kind === KIND.externalLocal;
 
 type Visit = (set: NftSet, key: string, value?: string) => void;
 
 /** Elements that belong to this service port alone. */
 export function visitOwnElements(plan: PlannedPort, sets: ProxySets, visit: Visit): void {
-  if (plan.entry !== undefined) visitEntry(plan, plan.entry, SERVICE_SETS, sets, visit);
-  if (plan.nodeEntry !== undefined) visitEntry(plan, plan.nodeEntry, NODE_PORT_SETS, sets, visit);
+  for (const entry of plan.entries) visitEntry(plan, entry, sets, visit);
+  for (const pool of plan.pools) visitPool(plan, pool, sets, visit);
+  for (const range of plan.ranges) visit(sets.sourceRanges, range);
 }
 
 /** Elements that other service ports may need too. */
@@ -75,55 +162,45 @@ export function visitSharedElements(plan: PlannedPort, sets: ProxySets, visit: V
 }
 
 /** Chains that the elements of this service port lead to. */
-export function chainsOf(plan: PlannedPort): SharedChain[] {
-  const { affinitySeconds } = plan;
-  const endpoints = plan.endpoints.length;
-  if (endpoints === 0) return [];
-  const affinity = affinitySeconds > 0;
-  const chains: SharedChain[] = [];
-  if (plan.entry !== undefined) chains.push({ kind: 'service', endpoints, affinity });
-  if (plan.nodeEntry !== undefined) chains.push({ kind: 'nodeport', endpoints, affinity });
-  if (affinity) chains.push({ kind: 'learn', timeoutSeconds: affinitySeconds });
-  return chains;
+export function balancersOf(plan: PlannedPort): { way: Way; balancer: Balancer }[] {
+  const found: { way: Way; balancer: Balancer }[] = [];
+  for (const pool of plan.pools) {
+    const balancer = balancerFor(pool.endpoints.length, plan.affinitySeconds);
+    for (const { kind, onAllAddresses } of plan.entries) {
+      if (isLocalKind(kind) === pool.local) found.push({ way: onAllAddresses ? 'nodeport' : 'lb', balancer });
+      else if (kind === KIND.externalLocal) {
+        found.push({ way: onAllAddresses ? 'nodeport-all' : 'lb-all', balancer });
+      }
+    }
+  }
+  return found;
 }
 
-interface EntrySets {
-  readonly kind: 'service' | 'nodeport';
-  readonly balanced: 'serviceIps' | 'serviceNodePorts';
-  readonly endpoints: 'endpoints' | 'nodePortEndpoints';
-  readonly refused: 'noEndpointServices' | 'noEndpointNodePorts';
-  readonly affinity: 'affinityServices' | 'affinityNodePorts';
+function visitEntry(plan: PlannedPort, entry: Entry, sets: ProxySets, visit: Visit): void {
+  const { key, kind, onAllAddresses } = entry;
+  const served = plan.pools.some((pool) => pool.local === isLocalKind(kind));
+  if (served || (kind === KIND.externalLocal && plan.pools.length > 0)) {
+    const set = onAllAddresses ? sets.serviceNodePorts : sets.serviceIps;
+    visit(set, key, serviceCode(plan.number, kind));
+  }
+  if (!served) {
+    const set = onAllAddresses ? sets.noEndpointNodePorts : sets.noEndpointServices;
+    visit(set, key, plan.hasEndpoints ? REFUSAL.drop : REFUSAL.reject);
+  }
+  if (entry.guarded) visit(sets.firewallIps, key, rangesField(plan.number));
 }
 
-const SERVICE_SETS: EntrySets = {
-  kind: 'service',
-  balanced: 'serviceIps',
-  endpoints: 'endpoints',
-  refused: 'noEndpointServices',
-  affinity: 'affinityServices',
-};
-
-const NODE_PORT_SETS: EntrySets = {
-  kind: 'nodeport',
-  balanced: 'serviceNodePorts',
-  endpoints: 'nodePortEndpoints',
-  refused: 'noEndpointNodePorts',
-  affinity: 'affinityNodePorts',
-};
-
-function visitEntry(plan: PlannedPort, entry: string, names: EntrySets, sets: ProxySets, visit: Visit): void {
-  const endpoints = plan.endpoints.length;
-  if (endpoints === 0) {
-    visit(sets[names.refused], entry);
-    return;
-  }
-  const affinity = plan.affinitySeconds > 0;
-  visit(sets[names.balanced], entry, sharedChainSelector({ kind: names.kind, endpoints, affinity }));
-  for (let number = 0; number < endpoints; number += 1) {
-    visit(sets[names.endpoints], entry + indexField(number), plan.endpoints[number]);
-  }
-  if (affinity) {
-    const learn = sharedChainSelector({ kind: 'learn', timeoutSeconds: plan.affinitySeconds });
-    visit(sets[names.affinity], entry, learn);
+function visitPool(plan: PlannedPort, pool: Pool, sets: ProxySets, visit: Visit): void {
+  const { endpoints, own } = pool;
+  const key = indexField(poolOf(plan.number, pool.local));
+  const balancer = balancerFor(endpoints.length, plan.affinitySeconds);
+  visit(sets.pools, key, balancerField(balancer));
+  for (let number = 0; number < endpoints.length; number += 1) {
+    if (own === undefined) visit(sets.endpoints, key + indexField(number), endpoints[number]);
+    else {
+      const ownNumber = indexField(own[number] ?? 0);
+      visit(sets.slots, key + indexField(number), ownNumber);
+      visit(sets.endpoints, key + ownNumber, endpoints[number]);
+    }
   }
 }

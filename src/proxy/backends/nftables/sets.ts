@@ -1,38 +1,55 @@
-import type { NftSet, NftSetKind, NftTable } from '../../../kernel/nft/objects.ts';
+import type { NftFieldType, NftSet, NftSetKind, NftSetType, NftTable } from '../../../kernel/nft/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 
 const TABLE_NAME = 'flatnet-proxy';
 
-/** The sets and maps of one family's table; names are kube-proxy's where the meaning is the same. */
+/**
+ * A set that the packet path fills must have a bound. kube-proxy's is 65,535 clients of each service port; here all
+ * share one set, of some 30 MB of kernel memory when full.
+ */
+const AFFINITY_SIZE = 262_144;
+
+/**
+ * The sets and maps of one family's table; names are kube-proxy's where the meaning is the same. A service port has a
+ * number, and the endpoints that it balances over are its pools: those that the policy Cluster admits, and those that
+ * the policy Local does. All its addresses lead to the same pools.
+ */
 export interface ProxySets {
   readonly table: NftTable;
-  /** address . protocol . port : how to balance (a key of `balancers`). */
+  /** address . protocol . port : number of the service port and kind of the address (service-code.ts). */
   readonly serviceIps: NftSet;
-  /** protocol . port : how to balance (a key of `nodePortBalancers`). */
+  /** protocol . port : the same, for node ports that answer on all addresses of the node. */
   readonly serviceNodePorts: NftSet;
-  /** How to balance : the chain that does. */
-  readonly balancers: NftSet;
-  readonly nodePortBalancers: NftSet;
-  /** address . protocol . port . number : endpoint's address . port. */
+  /** pool : how to balance over it (balancer.ts). */
+  readonly pools: NftSet;
+  /** pool . number : endpoint's address . port. With affinity, the number is the endpoint's own. */
   readonly endpoints: NftSet;
-  /** protocol . port . number : endpoint's address . port. */
-  readonly nodePortEndpoints: NftSet;
-  /** address . protocol . port of Services without endpoints. */
+  /** pool . number : an endpoint's own number, which stays with it. Of pools with affinity. */
+  readonly slots: NftSet;
+  /** client . pool : an endpoint's own number. Filled by the packet path. */
+  readonly affinity: NftSet;
+  /** address . protocol . port of service ports without endpoints : whether the client is told (refusal.ts). */
   readonly noEndpointServices: NftSet;
+  /** protocol . port : the same. */
   readonly noEndpointNodePorts: NftSet;
+  /** address . protocol . port of load balancers that not everybody may use : number of their ranges. */
+  readonly firewallIps: NftSet;
+  /** number of ranges and length of a prefix . the prefix: who may use them. */
+  readonly sourceRanges: NftSet;
   /** All ClusterIPs, whatever their ports. */
   readonly clusterIps: NftSet;
-  /** The node's addresses on which node ports answer. */
-  readonly nodePortIps: NftSet;
   /** address . address of each endpoint on this node: it may reach itself through a Service. */
   readonly hairpins: NftSet;
-  /** address . protocol . port : for how many seconds clients are remembered (a key of `learners`). */
-  readonly affinityServices: NftSet;
-  readonly affinityNodePorts: NftSet;
-  /** Seconds : the chain that remembers for so long. */
-  readonly learners: NftSet;
-  /** client . address . protocol . port : endpoint's address . port. Filled by the packet path. */
-  readonly affinity: NftSet;
+  /** Kind of an address : the chain that knows what to do. */
+  readonly kinds: NftSet;
+  readonly nodePortKinds: NftSet;
+  /** How to balance : the chain that does; one map for each way to a pool. */
+  readonly balancers: NftSet;
+  readonly shortCircuits: NftSet;
+  readonly nodePortBalancers: NftSet;
+  readonly nodePortShortCircuits: NftSet;
+  /** Whether the client is told : the verdict. */
+  readonly refusals: NftSet;
 }
 
 export function proxySets(family: IpFamily): ProxySets {
@@ -42,19 +59,23 @@ export function proxySets(family: IpFamily): ProxySets {
     table,
     serviceIps: set('service-ips', 'map'),
     serviceNodePorts: set('service-nodeports', 'map'),
-    balancers: set('balancers', 'vmap'),
-    nodePortBalancers: set('nodeport-balancers', 'vmap'),
+    pools: set('pools', 'map'),
     endpoints: set('endpoints', 'map'),
-    nodePortEndpoints: set('nodeport-endpoints', 'map'),
-    noEndpointServices: set('no-endpoint-services', 'set'),
-    noEndpointNodePorts: set('no-endpoint-nodeports', 'set'),
-    clusterIps: set('cluster-ips', 'set'),
-    nodePortIps: set('nodeport-ips', 'set'),
-    hairpins: set('hairpin-connections', 'set'),
-    affinityServices: set('affinity-services', 'map'),
-    affinityNodePorts: set('affinity-nodeports', 'map'),
-    learners: set('learners', 'vmap'),
+    slots: set('slots', 'map'),
     affinity: set('affinity', 'map'),
+    noEndpointServices: set('no-endpoint-services', 'map'),
+    noEndpointNodePorts: set('no-endpoint-nodeports', 'map'),
+    firewallIps: set('firewall-ips', 'map'),
+    sourceRanges: set('source-ranges', 'set'),
+    clusterIps: set('cluster-ips', 'set'),
+    hairpins: set('hairpin-connections', 'set'),
+    kinds: set('kinds', 'vmap'),
+    nodePortKinds: set('nodeport-kinds', 'vmap'),
+    balancers: set('balancers', 'vmap'),
+    shortCircuits: set('short-circuits', 'vmap'),
+    nodePortBalancers: set('nodeport-balancers', 'vmap'),
+    nodePortShortCircuits: set('nodeport-short-circuits', 'vmap'),
+    refusals: set('refusals', 'vmap'),
   };
 }
 
@@ -63,14 +84,53 @@ export function elementSets(sets: ProxySets): NftSet[] {
   return [
     sets.serviceIps,
     sets.serviceNodePorts,
+    sets.pools,
     sets.endpoints,
-    sets.nodePortEndpoints,
+    sets.slots,
     sets.noEndpointServices,
     sets.noEndpointNodePorts,
+    sets.firewallIps,
+    sets.sourceRanges,
     sets.clusterIps,
-    sets.nodePortIps,
     sets.hairpins,
-    sets.affinityServices,
-    sets.affinityNodePorts,
   ];
+}
+
+/** The maps whose elements are the same whatever Services there are, chains for rare affinity times apart. */
+export function verdictMaps(sets: ProxySets): NftSet[] {
+  return [
+    sets.kinds,
+    sets.nodePortKinds,
+    sets.balancers,
+    sets.shortCircuits,
+    sets.nodePortBalancers,
+    sets.nodePortShortCircuits,
+    sets.refusals,
+  ];
+}
+
+/**
+ * What the fields of each set are. Numbers that are drawn or counted have no type that nft could name; `mark` is as
+ * wide, in the same byte order.
+ */
+export function setTypes(sets: ProxySets, family: IpFamily): Map<NftSet, NftSetType> {
+  const address: NftFieldType = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  const port: readonly NftFieldType[] = ['inet_proto', 'inet_service'];
+  const mark: readonly NftFieldType[] = ['mark'];
+  const endpoint: readonly NftFieldType[] = [address, 'inet_service'];
+  return new Map<NftSet, NftSetType>([
+    [sets.serviceIps, { key: [address, ...port], data: mark }],
+    [sets.serviceNodePorts, { key: port, data: mark }],
+    [sets.pools, { key: mark, data: mark }],
+    [sets.endpoints, { key: ['mark', 'mark'], data: endpoint }],
+    [sets.slots, { key: ['mark', 'mark'], data: mark }],
+    [sets.affinity, { key: [address, 'mark'], data: mark, dynamicSize: AFFINITY_SIZE }],
+    [sets.noEndpointServices, { key: [address, ...port], data: mark }],
+    [sets.noEndpointNodePorts, { key: port, data: mark }],
+    [sets.firewallIps, { key: [address, ...port], data: mark }],
+    [sets.sourceRanges, { key: ['mark', address] }],
+    [sets.clusterIps, { key: [address] }],
+    [sets.hairpins, { key: [address, address] }],
+    ...verdictMaps(sets).map((set) => [set, { key: mark }] as const),
+  ]);
 }

@@ -1,123 +1,157 @@
+import { addressField, FieldReader, portField, protocolNumber } from '../../../kernel/nft/field.ts';
+import type { NftRule } from '../../../kernel/nft/expression.ts';
+import type { NftKernel, NftSet } from '../../../kernel/nft/objects.ts';
+import type { IpFamily } from '../../../net/ip.ts';
+import type { ProxySettings } from '../../settings.ts';
 import {
-  addressField,
-  FieldReader,
-  indexField,
-  portField,
-  protocolField,
-  type TransportProtocol,
-} from '../../../kernel/nft/field.ts';
-import type { NftElement, NftSet } from '../../../kernel/nft/objects.ts';
-import type { Cidr } from '../../../net/cidr.ts';
-import { Ip, type IpFamily } from '../../../net/ip.ts';
-import { parseSharedChain } from './shared-chain.ts';
-import type { ProxySets } from './sets.ts';
+  endpointText,
+  type TracedNode,
+  type TracedPacket,
+  type Tracer,
+  type Verdict,
+} from '../../verdict.ts';
+import { isStandard, parseBalancerChain } from './balancer.ts';
+import { LookupRules } from './lookup-rule.ts';
+import { RuleWalk, type RuleSource, type WalkedPacket, type WalkOutcome } from './rule-walk.ts';
+import { proxySets, setTypes } from './sets.ts';
+import { planTable } from './table-plan.ts';
 
-export interface TracedPacket {
-  readonly source: string;
-  readonly destination: string;
-  readonly protocol: TransportProtocol;
-  readonly port: number;
-  /** What a random draw among `n` gives. */
-  readonly draw: (n: number) => number;
-}
+/** What of the kernel a trace needs; `NftKernel` has it. */
+type ObservedKernel = Pick<NftKernel, 'elements' | 'chains' | 'ruleCounts'>;
 
-export type TraceResult =
-  /** To an endpoint; `masquerade`: with the node's address as source. */
-  | {
-      readonly verdict: 'dnat';
-      readonly address: string;
-      readonly port: number;
-      readonly masquerade: boolean;
-    }
-  | { readonly verdict: 'refuse' }
-  /** Nothing of the proxy's concerns it. */
-  | { readonly verdict: 'pass' };
+/**
+ * What becomes of a packet, by the elements, the chains and the numbers of rules that the kernel holds at the moment of
+ * construction. What the rules of a chain say is taken from the table's plan: chains with another number of rules are
+ * none of ours, and count as empty.
+ */
+export class NftablesTracer implements Tracer {
+  readonly #walks: ReadonlyMap<IpFamily, RuleWalk>;
+  readonly #local: ReadonlySet<string>;
 
-/** Reads elements; `NftKernel` is one. */
-interface ElementSource {
-  elements(set: NftSet): NftElement[];
-}
-
-/** What the rules would do with the first packet of a connection, by the elements alone. */
-export class ProxyTracer {
-  readonly #family: IpFamily;
-  readonly #sets: ProxySets;
-  readonly #clusterCidrs: readonly Cidr[];
-  readonly #elements = new Map<NftSet, Map<string, string>>();
-
-  constructor(source: ElementSource, sets: ProxySets, family: IpFamily, clusterCidrs: readonly Cidr[]) {
-    this.#family = family;
-    this.#sets = sets;
-    this.#clusterCidrs = clusterCidrs.filter((cidr) => cidr.family === family);
-    for (const set of Object.values(sets) as (NftSet | ProxySets['table'])[]) {
-      if (!('kind' in set)) continue;
-      this.#elements.set(set, new Map(source.elements(set).map(({ key, value }) => [key, value ?? ''])));
-    }
-  }
-
-  trace(packet: TracedPacket): TraceResult {
-    const destination = addressField(packet.destination);
-    const port = protocolField(packet.protocol) + portField(packet.port);
-    const sets = this.#sets;
-    const toClusterIp = this.#has(sets.clusterIps, destination);
-    const service = this.#balance(
-      sets.serviceIps,
-      sets.balancers,
-      sets.endpoints,
-      destination + port,
-      packet,
+  constructor(kernel: ObservedKernel, settings: ProxySettings, node: TracedNode) {
+    this.#local = new Set(node.addresses.map(addressField));
+    this.#walks = new Map(
+      settings.families.map((family) => {
+        const source = new ObservedTable(kernel, settings, family, this.#local);
+        return [family, new RuleWalk(source)] as const;
+      }),
     );
-    if (service !== undefined) {
-      return this.#translated(service, packet, toClusterIp && this.#fromOffCluster(packet.source));
+  }
+
+  trace(packet: TracedPacket): Verdict {
+    const walk = this.#walks.get(packet.destination.includes(':') ? 6 : 4);
+    if (walk === undefined) return { kind: 'pass' };
+    const first = toWalked(packet);
+    const early = packet.inputDevice === undefined ? 'output' : 'prerouting';
+    for (const outcome of walk.walk(`filter-${early}-pre-dnat`, first)) {
+      if (outcome.kind === 'drop' || outcome.kind === 'reject') return { kind: outcome.kind };
     }
-    const toNode = this.#has(sets.nodePortIps, destination);
-    if (toNode) {
-      const maps = [sets.serviceNodePorts, sets.nodePortBalancers, sets.nodePortEndpoints] as const;
-      const nodePort = this.#balance(...maps, port, packet);
-      if (nodePort !== undefined) return this.#translated(nodePort, packet, true);
+    const endpoints = new Map<string, boolean>();
+    for (const outcome of walk.walk(`nat-${early}`, first)) {
+      if (outcome.kind !== 'dnat') {
+        const mark = outcome.kind === 'end' ? outcome.mark : first.mark;
+        const late = this.#filter(walk, { ...first, mark }, packet);
+        // All draws fail alike: there is no endpoint.
+        if (late.kind !== 'pass' || endpoints.size === 0) return late;
+        continue;
+      }
+      const sent = translate(first, outcome);
+      const late = this.#filter(walk, sent, packet);
+      if (late.kind !== 'pass') return late;
+      const masquerade = walk.walk('nat-postrouting', sent).some(({ kind }) => kind === 'masquerade');
+      const text = textOf(outcome);
+      endpoints.set(text, masquerade || endpoints.get(text) === true);
     }
-    const refused =
-      this.#has(sets.noEndpointServices, destination + port) ||
-      (toNode && this.#has(sets.noEndpointNodePorts, port)) ||
-      toClusterIp;
-    return { verdict: refused ? 'refuse' : 'pass' };
+    const all = [...endpoints.keys()].sort();
+    return { kind: 'endpoints', endpoints: all, masqueraded: all.filter((text) => endpoints.get(text)) };
   }
 
-  #balance(
-    services: NftSet,
-    chains: NftSet,
-    endpoints: NftSet,
-    entry: string,
-    packet: TracedPacket,
-  ): string | undefined {
-    const selector = this.#get(services, entry);
-    const verdict = selector === undefined ? undefined : this.#get(chains, selector);
-    const chain = verdict === undefined ? undefined : parseSharedChain(verdict.replace(/^goto /, ''));
-    if (chain === undefined || chain.kind === 'learn') return undefined;
-    const client = addressField(packet.source) + addressField(packet.destination);
-    const known = chain.affinity
-      ? this.#get(this.#sets.affinity, client + protocolField(packet.protocol) + portField(packet.port))
-      : undefined;
-    return known ?? this.#get(endpoints, entry + indexField(packet.draw(chain.endpoints)));
+  /** The filter hook that the packet comes by on its way. */
+  #filter(walk: RuleWalk, walked: WalkedPacket, packet: TracedPacket): Verdict {
+    const toNode = this.#local.has(walked.destination);
+    const hooks = packet.inputDevice === undefined ? ['output'] : [toNode ? 'input' : 'forward'];
+    // What the node sends to itself comes in again.
+    if (packet.inputDevice === undefined && toNode) hooks.push('input');
+    for (const hook of hooks) {
+      for (const outcome of walk.walk(`filter-${hook}`, walked)) {
+        if (outcome.kind === 'drop' || outcome.kind === 'reject') return { kind: outcome.kind };
+      }
+    }
+    return { kind: 'pass' };
+  }
+}
+
+type Translation = Extract<WalkOutcome, { kind: 'dnat' }>;
+
+function toWalked(packet: TracedPacket): WalkedPacket {
+  return {
+    source: addressField(packet.source),
+    destination: addressField(packet.destination),
+    protocol: protocolNumber(packet.protocol),
+    port: portField(packet.port).slice(0, 2),
+    inputDevice: packet.inputDevice ?? '',
+    mark: 0,
+    translated: false,
+  };
+}
+
+const translate = (packet: WalkedPacket, { address, port, mark }: Translation): WalkedPacket => ({
+  ...packet,
+  destination: address,
+  port,
+  mark,
+  translated: true,
+});
+
+function textOf({ address, port }: Translation): string {
+  const fields = new FieldReader(`${address}${port}\0\0`);
+  return endpointText(fields.address(address.length === 4 ? 4 : 6), fields.port());
+}
+
+/** One family's table as it is. */
+class ObservedTable implements RuleSource {
+  readonly #rules = new Map<string, readonly NftRule[]>();
+  readonly #sets = new Map<string, ReadonlyMap<string, string>>();
+  readonly #keyLengths = new Map<string, number>();
+  readonly #local: ReadonlySet<string>;
+
+  constructor(kernel: ObservedKernel, settings: ProxySettings, family: IpFamily, local: ReadonlySet<string>) {
+    this.#local = local;
+    const sets = proxySets(family);
+    const chains = kernel.chains(sets.table);
+    if (chains === undefined) return;
+    const counts = kernel.ruleCounts(sets.table);
+    const lookups = new LookupRules(sets, family);
+    const planned = new Map(planTable(settings, sets, family).chains.map((one) => [one.chain, one.rules]));
+    for (const chain of chains) {
+      const found = parseBalancerChain(chain);
+      const rare = found === undefined || isStandard(found.balancer) ? undefined : found;
+      const rules = rare === undefined ? planned.get(chain) : lookups.balance(rare.way, rare.balancer);
+      if (rules !== undefined && rules.length === (counts.get(chain) ?? 0)) this.#rules.set(chain, rules);
+    }
+    for (const [set, { key }] of setTypes(sets, family)) {
+      const address = family === 4 ? 4 : 16;
+      const length = key.reduce((sum, field) => sum + (field.endsWith('_addr') ? address : 4), 0);
+      this.#keyLengths.set(set.name, length);
+      this.#sets.set(set.name, this.#read(kernel, set, sets.affinity));
+    }
   }
 
-  #translated(endpoint: string, packet: TracedPacket, marked: boolean): TraceResult {
-    const fields = new FieldReader(endpoint);
-    const address = fields.address(this.#family);
-    const hairpin = this.#has(this.#sets.hairpins, addressField(packet.source) + addressField(address));
-    return { verdict: 'dnat', address, port: fields.port(), masquerade: marked || hairpin };
+  rules(chain: string): readonly NftRule[] {
+    return this.#rules.get(chain) ?? [];
   }
 
-  #fromOffCluster(source: string): boolean {
-    const ip = Ip.parse(source);
-    return this.#clusterCidrs.length > 0 && !this.#clusterCidrs.some((cidr) => cidr.contains(ip));
+  lookup(set: string, registers: string): string | undefined {
+    return this.#sets.get(set)?.get(registers.slice(0, this.#keyLengths.get(set) ?? 0));
   }
 
-  #get(set: NftSet, key: string): string | undefined {
-    return this.#elements.get(set)?.get(key);
+  isLocalAddress(address: string): boolean {
+    return this.#local.has(address);
   }
 
-  #has(set: NftSet, key: string): boolean {
-    return this.#elements.get(set)?.has(key) === true;
+  #read(kernel: ObservedKernel, set: NftSet, affinity: NftSet): Map<string, string> {
+    // Told is what clients can get that are not bound to anything.
+    if (set === affinity) return new Map();
+    return new Map(kernel.elements(set).map(({ key, value }) => [key, value ?? '']));
   }
 }

@@ -1,0 +1,38 @@
+import { FieldReader, indexField } from '../../../kernel/nft/field.ts';
+import type { NftSet } from '../../../kernel/nft/objects.ts';
+import type { Entry, Pool, PreviousPlan } from './plan.ts';
+import { numberOfCode, poolOf } from './service-code.ts';
+import type { ProxySets } from './sets.ts';
+
+type Lookup = (set: NftSet, key: string) => string | undefined;
+
+/** What the kernel has for a service port, by its addresses; undefined: nothing. */
+export function observePort(
+  entries: readonly Entry[],
+  sets: ProxySets,
+  lookup: Lookup,
+  isFree: (number: number) => boolean,
+): PreviousPlan | undefined {
+  for (const { key, onAllAddresses } of entries) {
+    const number = numberOfCode(lookup(onAllAddresses ? sets.serviceNodePorts : sets.serviceIps, key));
+    if (number === undefined || !isFree(number)) continue;
+    const pools = [false, true].map((local) => observePool(number, local, sets, lookup));
+    return { number, pools };
+  }
+  return undefined;
+}
+
+function observePool(number: number, local: boolean, sets: ProxySets, lookup: Lookup): Pool {
+  const pool = indexField(poolOf(number, local));
+  const endpoints: string[] = [];
+  const own: number[] = [];
+  for (;;) {
+    const drawn = pool + indexField(endpoints.length);
+    const ownNumber = lookup(sets.slots, drawn);
+    const endpoint = lookup(sets.endpoints, ownNumber === undefined ? drawn : pool + ownNumber);
+    if (endpoint === undefined) break;
+    endpoints.push(endpoint);
+    if (ownNumber !== undefined) own.push(new FieldReader(ownNumber).index());
+  }
+  return { local, endpoints, own: own.length === endpoints.length && own.length > 0 ? own : undefined };
+}
