@@ -244,7 +244,7 @@ test.each([4, 6] as const)('IPv%i: UDP clients keep their endpoint until they ar
   expect(first).toContain(` a ${GATEWAY[family]} `);
   for (let i = 0; i < 5; i += 1) expect(await client.ask('a', SERVICE[family], 53)).toBe(first);
   await expect
-    .poll(() => backend.families.reduce((sum, { fronts }) => sum + (fronts?.active ?? 0), 0))
+    .poll(() => backend.natFamilies.reduce((sum, { fronts }) => sum + (fronts?.active ?? 0), 0))
     .toBe(0);
   expect(await client.ask('a', SERVICE[family], 53)).not.toBe(first);
 });
@@ -315,11 +315,11 @@ test('after a restart the same ports serve, and UDP flows go on', async () => {
   await backend.rebuild(ports);
   const client = network.udpClient('outside', 4);
   expect(await client.ask('a', SERVICE[4], 53)).toBe(`a from ${SERVICE[4]}`);
-  const before = backend.families.map(({ fronts }) => fronts?.ports);
+  const before = backend.natFamilies.map(({ fronts }) => fronts?.ports);
   await backend.close();
   await expect(network.ask('outside', SERVICE[4], 80)).rejects.toMatchObject(refused);
   backend = await open();
-  expect(backend.families.map(({ fronts }) => fronts?.ports)).toEqual(before);
+  expect(backend.natFamilies.map(({ fronts }) => fronts?.ports)).toEqual(before);
   const report = await backend.rebuild(ports);
   expect(report.describe()).toEqual([]);
   expect(await network.ask('outside', SERVICE[4], 80)).toContain('sees');
@@ -341,7 +341,7 @@ test('removed, no rule is left, and established connections go on until they end
   await backend.remove();
   let drained = false;
   const draining = backend.drained().then(() => (drained = true));
-  for (const { iptables } of backend.families) {
+  for (const { iptables } of backend.natFamilies) {
     for (const table of ['nat', 'filter'] as const) expect(await iptables.save(table)).not.toContain('KUBE-');
   }
   await expect(network.connect('outside', SERVICE[4], 80, 300)).rejects.toMatchObject(silent);
@@ -355,7 +355,7 @@ test('removed, no rule is left, and established connections go on until they end
 test('nobody but the clients of Services gets at the ports of the proxy', async () => {
   network.serveName(endpoint(4, 10));
   await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10)] })]);
-  const port = backend.families[0]?.fronts?.ports.TCP.all ?? 0;
+  const port = backend.natFamilies[0]?.fronts?.ports.TCP.all ?? 0;
   for (const from of ['outside', 'pod', 'node'] as const) {
     await expect(network.ask(from, NODE[4], port)).rejects.toMatchObject(refused);
   }

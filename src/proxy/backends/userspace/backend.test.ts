@@ -136,8 +136,10 @@ test('two Services with one node port: the first has it, the other one gets it w
   expect(await rulesOf('KUBE-NODEPORT-HOST')).toHaveLength(1);
   await backend.update([{ id: first.id, port: undefined }]);
   expect((await rulesOf('KUBE-NODEPORT-HOST')).join('\n')).toContain('test/second');
-  expect(backend.families[0]?.table.find('TCP', 4, '10.250.0.1', 30_080)?.balancer.port.id).toBe(second.id);
-  expect(backend.families[0]?.table.find('TCP', 4, '10.96.0.1', 80)).toBe(undefined);
+  expect(backend.natFamilies[0]?.table.find('TCP', 4, '10.250.0.1', 30_080)?.balancer.port.id).toBe(
+    second.id,
+  );
+  expect(backend.natFamilies[0]?.table.find('TCP', 4, '10.96.0.1', 80)).toBe(undefined);
 });
 
 test('what is there is adopted: the ports of the process that was, and its rules', async () => {
@@ -265,7 +267,7 @@ describe('what becomes of a packet', () => {
     ['outside, a port of the proxy', out, '10.250.0.1', FAKE_PORTS.TCP.all, { kind: 'reject' }],
   ] as const)('%s', async (_, [source, inputDevice], destination, port, verdict) => {
     await backend.update(change(WEB));
-    const family = backend.families[0];
+    const family = backend.natFamilies[0];
     const tracer = family === undefined ? undefined : await UserspaceTracer.read(family, NODE);
     expect(tracer?.trace({ source, inputDevice, destination, port, protocol: 'TCP' })).toEqual(verdict);
   });
@@ -353,7 +355,7 @@ test('random changes of Services that want the same node ports: each is served f
         );
         for (const one of wanted) {
           const [protocol, nodePort] = one.split(' ') as ['TCP' | 'UDP', string];
-          const served = tested.families[0]?.table.find(protocol, 4, '10.250.0.1', Number(nodePort));
+          const served = tested.natFamilies[0]?.table.find(protocol, 4, '10.250.0.1', Number(nodePort));
           const owner = present.get(served?.balancer.port.id ?? '');
           expect(owner).toMatchObject({ protocol, nodePort: Number(nodePort) });
           const rules = [

@@ -1,13 +1,19 @@
+import { describeError } from '../../../errors/flatnet-error.ts';
 import { ConntrackSocket } from '../../../kernel/conntrack/conntrack-socket.ts';
+import type { IptablesKernel, IptablesVariant } from '../../../kernel/iptables/objects.ts';
 import { openIptables } from '../../../kernel/iptables/open.ts';
 import { chooseVariant } from '../../../kernel/iptables/variant.ts';
+import { LinuxRouteKernel } from '../../../kernel/netlink/apply.ts';
 import { createLogger, type Logger } from '../../../log/logger.ts';
+import type { IpFamily } from '../../../net/ip.ts';
 import type { ProxyBackend, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import type { Chance } from './balancer.ts';
-import { UserspaceFamily, type FamilyKernels, type FamilyReport } from './family.ts';
+import { DirectFamily, type DirectKernels } from './direct-family.ts';
+import { UserspaceFamily, type FamilyKernels } from './family.ts';
 import { frontsOpener } from './fronts.ts';
+import type { FamilyReport, ServingFamily } from './serving-family.ts';
 import type { UserspaceSettings } from './settings.ts';
 
 const CHANCE: Chance = { nowMs: () => performance.now(), random: () => Math.random() };
@@ -22,17 +28,21 @@ const CHANCE: Chance = { nowMs: () => performance.now(), random: () => Math.rand
  */
 export class UserspaceBackend implements ProxyBackend {
   readonly mode = 'userspace';
-  readonly #families: readonly UserspaceFamily[];
+  readonly #families: readonly ServingFamily[];
   #drained: Promise<void> | undefined;
 
-  /** One set of kernels for each family that is to be served. Throws PROXY_ADDRESS. */
+  /** Kernels of each family that is to be served: with NAT, or without. */
   constructor(
-    kernels: readonly FamilyKernels[],
+    kernels: readonly (FamilyKernels | DirectKernels)[],
     settings: ProxySettings,
     mode: UserspaceSettings = {},
     chance: Chance = CHANCE,
   ) {
-    this.#families = kernels.map((one) => new UserspaceFamily(one, settings, mode, chance));
+    this.#families = kernels.map((one) =>
+      'iptables' in one
+        ? new UserspaceFamily(one, settings, mode, chance)
+        : new DirectFamily(one, settings, mode, chance),
+    );
   }
 
   /**
@@ -45,20 +55,14 @@ export class UserspaceBackend implements ProxyBackend {
     logger: Logger = createLogger('proxy'),
     netns?: number,
   ): Promise<UserspaceBackend> {
-    const { variant, why } = await chooseVariant(mode.iptablesVariant, netns);
-    logger.info({ variant }, `iptables of the variant ${variant}: ${why}`);
-    const kernels: FamilyKernels[] = [];
-    for (const family of settings.families) {
-      const conntrack = ConntrackSocket.open(netns);
-      const iptables = await openIptables({ family, variant, netns });
-      const openFronts = frontsOpener({ settings: mode, conntrack, logger, netns });
-      kernels.push({ iptables, conntrack, openFronts });
-    }
+    const kernels: (FamilyKernels | DirectKernels)[] = [];
+    for (const family of settings.families) kernels.push(await openKernels(family, mode, logger, netns));
     return new UserspaceBackend(kernels, settings, mode);
   }
 
-  get families(): readonly UserspaceFamily[] {
-    return this.#families;
+  /** Families that rules are made for. */
+  get natFamilies(): UserspaceFamily[] {
+    return this.#families.filter((family) => family instanceof UserspaceFamily);
   }
 
   async prepare(): Promise<void> {
@@ -89,22 +93,21 @@ export class UserspaceBackend implements ProxyBackend {
   }
 
   watch(changed: () => void): () => void {
-    const ends = this.#families.map(({ iptables }) => iptables.watch?.(changed));
+    const ends = this.#families.map((family) => family.watch?.(changed));
     return () => ends.forEach((end) => end?.());
   }
 
-  /** Connections that are established go on, UDP clients until they are silent for once: see `drained`. */
   async remove(): Promise<void> {
     for (const family of this.#families) await family.remove();
-    this.#drained = Promise.all(
-      this.#families.map(
-        async ({ fronts }) => new Promise<void>((resolve) => (fronts ? fronts.retire(resolve) : resolve())),
-      ),
-    ).then(() => {});
+    this.#drained ??= this.#retire();
   }
 
-  /** After `remove`: resolves when the last connection that this process carries has ended. */
+  /**
+   * When something else serves: resolves when the last connection that this process carries has ended. UDP clients are
+   * handed over when they are silent for once.
+   */
   async drained(): Promise<void> {
+    this.#drained ??= this.#retire();
     await this.#drained;
   }
 
@@ -113,6 +116,36 @@ export class UserspaceBackend implements ProxyBackend {
     for (const family of this.#families) family.close();
     return Promise.resolve();
   }
+
+  async #retire(): Promise<void> {
+    await Promise.all(
+      this.#families.map(async (family) => new Promise<void>((resolve) => family.retire(resolve))),
+    );
+  }
+}
+
+/** With NAT where the kernel has it, else without. */
+async function openKernels(
+  family: IpFamily,
+  mode: UserspaceSettings,
+  logger: Logger,
+  netns: number | undefined,
+): Promise<FamilyKernels | DirectKernels> {
+  if (mode.redirect !== 'direct') {
+    try {
+      const iptables = await openNat(family, mode, logger, netns);
+      const conntrack = ConntrackSocket.open(netns);
+      return { iptables, conntrack, openFronts: frontsOpener({ settings: mode, conntrack, logger, netns }) };
+    } catch (error) {
+      if (mode.redirect === 'nat') throw error;
+      const why = describeError(error);
+      logger.warn(
+        { family, error: why },
+        `no NAT here, the proxy listens at the addresses of Services: ${why}`,
+      );
+    }
+  }
+  return { family, routes: LinuxRouteKernel.open(netns), logger, netns };
 }
 
 function combined(reports: ReadonlyMap<4 | 6, FamilyReport>): SyncReport {
@@ -125,4 +158,27 @@ function combined(reports: ReadonlyMap<4 | 6, FamilyReport>): SyncReport {
     failures: all.flatMap(({ failures }) => failures),
     rules: { written: sum(({ written }) => written), total: sum(({ total }) => total) },
   };
+}
+
+/** The variant of iptables that the node uses; should the kernel not have it, the other one. */
+async function openNat(
+  family: IpFamily,
+  { iptablesVariant }: UserspaceSettings,
+  logger: Logger,
+  netns: number | undefined,
+): Promise<IptablesKernel> {
+  const { variant, why } = await chooseVariant(iptablesVariant, netns);
+  const open = async (one: IptablesVariant): Promise<IptablesKernel> => {
+    const iptables = await openIptables({ family, variant: one, netns });
+    await iptables.save('nat');
+    return iptables;
+  };
+  try {
+    const iptables = await open(variant);
+    logger.info({ family, variant }, `iptables of the variant ${variant}: ${why}`);
+    return iptables;
+  } catch (error) {
+    if (iptablesVariant !== undefined) throw error;
+    return await open(variant === 'nft' ? 'legacy' : 'nft').catch(() => Promise.reject(error as Error));
+  }
 }

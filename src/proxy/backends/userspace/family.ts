@@ -5,7 +5,6 @@ import { describeChange } from '../../../kernel/iptables/restore-text.ts';
 import { splitWords } from '../../../kernel/iptables/save-text.ts';
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { Ip } from '../../../net/ip.ts';
-import type { SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import type { Chance } from './balancer.ts';
@@ -17,6 +16,7 @@ import type { Fronts, OpenFronts } from './fronts.ts';
 import { completeDifference, difference } from './rule-changes.ts';
 import { entryRules, type RuleContext } from './rules.ts';
 import { ServiceTable } from './service-table.ts';
+import type { FamilyReport, ServingFamily } from './serving-family.ts';
 import type { UserspaceSettings } from './settings.ts';
 import { deleteAltered, deleteOwn, deleteStrays } from './stale-flows.ts';
 
@@ -33,23 +33,22 @@ interface Ready {
 }
 
 /** Userspace mode in one address family: its sockets, and the rules that lead to them. */
-export class UserspaceFamily {
+export class UserspaceFamily implements ServingFamily {
   readonly #kernels: FamilyKernels;
   readonly #settings: ProxySettings;
-  readonly #address: Ip;
+  readonly #mode: UserspaceSettings;
   readonly #chance: Chance;
   readonly #jumps: readonly Jump[];
   readonly #table = new ServiceTable();
   #ready: Ready | undefined;
   #removed = false;
 
-  /** Throws PROXY_ADDRESS when the node has no address of this family. */
   constructor(kernels: FamilyKernels, settings: ProxySettings, mode: UserspaceSettings, chance: Chance) {
     this.#kernels = kernels;
     this.#settings = settings;
     this.#chance = chance;
     const { family } = kernels.iptables;
-    this.#address = proxyAddress(family, settings, mode);
+    this.#mode = mode;
     const { nodePortAddresses, localhostNodePorts } = settings;
     this.#jumps = jumpsOf({ family, nodePortAddresses, localhostNodePorts });
   }
@@ -66,9 +65,9 @@ export class UserspaceFamily {
     return this.#table;
   }
 
-  /** Where the ports of the process are. */
+  /** Where the ports of the process are. Throws PROXY_ADDRESS when the node has no address of this family. */
   get address(): Ip {
-    return this.#address;
+    return proxyAddress(this.family, this.#settings, this.#mode);
   }
 
   get fronts(): Fronts | undefined {
@@ -82,7 +81,7 @@ export class UserspaceFamily {
     const { family } = this;
     if (this.#ready === undefined) {
       const former = formerPorts(saved.filter.get(CHAINS.nonLocal) ?? []);
-      const address = this.#address;
+      const { address } = this;
       const fronts = await openFronts({ family, address, table: this.#table, former });
       const { nodeIps, localTraffic } = this.#settings;
       const context = { family, nodeIps, localTraffic, address, ports: fronts.ports };
@@ -136,6 +135,15 @@ export class UserspaceFamily {
     this.#removed = true;
   }
 
+  watch(changed: () => void): () => void {
+    return this.#kernels.iptables.watch?.(changed) ?? (() => {});
+  }
+
+  retire(drained: () => void): void {
+    if (this.#ready === undefined) drained();
+    else this.#ready.fronts.retire(drained);
+  }
+
   close(): void {
     const { conntrack, iptables } = this.#kernels;
     this.#ready?.fronts.close();
@@ -168,11 +176,6 @@ export class UserspaceFamily {
       total: this.#prepared().program.rules,
     };
   }
-}
-
-export interface FamilyReport extends Required<Pick<SyncReport, 'describe' | 'conflicts' | 'failures'>> {
-  readonly written: number;
-  readonly total: number;
 }
 
 function proxyAddress(family: 4 | 6, settings: ProxySettings, mode: UserspaceSettings): Ip {

@@ -46,6 +46,11 @@ export class ServiceTable {
     for (const { key } of entries) if (this.#ports.get(key) === port) this.#ports.delete(key);
   }
 
+  /** By the key of an entry. */
+  get(key: string): ServedPort | undefined {
+    return this.#ports.get(key);
+  }
+
   /** An address of a Service, or one of the node's with a node port. */
   find(protocol: Protocol, family: 4 | 6, address: string, port: number): ServedPort | undefined {
     return (

@@ -18,6 +18,11 @@ export interface UserspaceSettings {
   readonly portRange?: PortRange;
   /** How long a UDP client stays with its endpoint after its last packet; 250 (`udpIdleTimeout`) when absent. */
   readonly udpIdleTimeoutMs?: number;
+  /**
+   * `nat`: rules lead connections to ports of the process. `direct`: the process listens at the addresses of Services
+   * themselves, for kernels without NAT. `auto`, when absent: `nat` where it can be had.
+   */
+  readonly redirect?: 'auto' | 'nat' | 'direct';
   /** Which packet filter the rules stand in; found out when absent. */
   readonly iptablesVariant?: IptablesVariant;
 }

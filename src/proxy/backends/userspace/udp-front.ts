@@ -19,6 +19,7 @@ export class UdpFront {
   /** By the client's address and port. */
   readonly #sessions = new Map<string, UdpSession>();
   #closed = false;
+  #stopped = false;
 
   /** Takes over a bound descriptor. */
   constructor(fd: number, options: UdpFrontOptions) {
@@ -41,6 +42,11 @@ export class UdpFront {
     return this.#sessions.size;
   }
 
+  /** Takes nobody new; those that talk to an endpoint go on. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -55,6 +61,7 @@ export class UdpFront {
       known.send(data);
       return;
     }
+    if (this.#stopped) return;
     try {
       this.#begin(key, from)?.send(data);
     } catch (error) {
