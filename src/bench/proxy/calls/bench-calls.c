@@ -29,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,6 +195,10 @@ int main(int argc, char **argv) {
   else if (strcmp(argv[1], "name") == 0) tell_names(atoi(argv[5]), argv + 6);
   else if (strcmp(argv[1], "await") == 0) exit_code = await_name(argv[5], argv[6]);
   else exit_code = usage(argv[0]);
-  if (answering > 0) kill(answering, SIGKILL);
+  /* Waited for, so that the port is free for the next one. */
+  if (answering > 0) {
+    kill(answering, SIGKILL);
+    waitpid(answering, NULL, 0);
+  }
   return exit_code;
 }
