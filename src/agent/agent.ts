@@ -15,17 +15,22 @@ import type { Backend } from '../podnet/backends/backend.ts';
 import type { BackendSettings } from '../podnet/network-config.ts';
 import { PodNetwork } from '../podnet/pod-network.ts';
 import { NodeStore } from '../podnet/stores/kubernetes/node-store.ts';
+import type { ProxyConfig } from '../proxy/config/proxy-config.ts';
+import { tellWithoutEffect } from '../proxy/server/set-up.ts';
 import { sleep } from '../timing/backoff.ts';
 import type { AgentConfig } from './config.ts';
 import type { HealthCheck } from './health.ts';
 import { AgentMetrics } from './metrics.ts';
 import { NodeNetwork } from './node-network.ts';
 import { PodAttachment } from './pod-attachment.ts';
+import { followProxyConfig, setUpNode } from './proxy-config-follower.ts';
 import { ProxyRunner } from './proxy-runner.ts';
 import { serveStatus } from './status-server.ts';
 
 export interface AgentOptions {
   readonly config: AgentConfig;
+  /** The file that it came from: its section `proxy` is followed. */
+  readonly configPath: string;
   readonly access: ClusterAccess;
   readonly nodeName: string;
   readonly logger: Logger;
@@ -110,11 +115,21 @@ class Agent {
       this.#followNodes(signal),
       this.#network.run(signal),
       this.#node.run(signal),
-      this.#proxy?.run(signal),
+      this.#serveServices(signal),
       ...this.#statusServers(signal),
     ]);
     await this.#client.close();
     this.#kernel.close();
+  }
+
+  async #serveServices(signal: AbortSignal): Promise<void> {
+    const proxy = this.#proxy;
+    if (proxy === undefined) return;
+    const { config, configPath: path, logger } = this.#options;
+    tellWithoutEffect(config.proxy, logger, 'proxy.');
+    await setUpNode(config.proxy, logger);
+    const switchTo = async (next: ProxyConfig): Promise<void> => proxy.switchTo(next);
+    await Promise.all([proxy.run(signal), followProxyConfig({ path, config, switchTo, logger }, signal)]);
   }
 
   async #followNodes(signal: AbortSignal): Promise<void> {

@@ -6,6 +6,7 @@ import { Ip } from '../net/ip.ts';
 import { checkServiceRanges, networkSchema } from '../podnet/network-config.ts';
 import { parseBindAddress, type BindAddress } from '../proxy/config/bind-address.ts';
 import { describeIssue } from '../proxy/config/describe-issue.ts';
+import { integer } from '../proxy/config/fields.ts';
 import { knownFields as kubeProxyFields } from '../proxy/config/parse.ts';
 import { resolveProxyFields } from '../proxy/config/proxy-config.ts';
 import { invalidConfig, readYaml } from '../proxy/config/read-yaml.ts';
@@ -66,6 +67,8 @@ const cniSchema = z.strictObject({
 const proxySchema = z
   .strictObject({
     ...proxyFields,
+    /** Absent or 0: as it is, for what starts the agent says how much it counts. */
+    oomScoreAdj: integer(0, -1000, 1000),
     /** False where kube-proxy (or nobody) serves Services. */
     enabled: z.boolean().default(true),
   })

@@ -25,10 +25,7 @@ export class ProxyRunner {
 
   constructor(options: ProxyRunnerOptions) {
     this.#options = options;
-    const { proxy, network } = options.config;
-    // The agent knows the pod ranges anyway.
-    const clusterCIDR = proxy.clusterCIDR.length > 0 ? proxy.clusterCIDR : [...network.networks.values()];
-    this.#config = { ...proxy, clusterCIDR };
+    this.#config = this.#withPodRanges(options.config.proxy);
   }
 
   /** The mode that serves Services at the moment. */
@@ -47,8 +44,9 @@ export class ProxyRunner {
 
   /** As `ServiceProxy.switchTo`. */
   async switchTo(config: ProxyConfig): Promise<void> {
-    await this.#proxy?.switchTo(config);
-    this.#config = config;
+    const next = this.#withPodRanges(config);
+    await this.#proxy?.switchTo(next);
+    this.#config = next;
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -65,6 +63,12 @@ export class ProxyRunner {
       }
       this.#proxy = undefined;
     }
+  }
+
+  /** The agent knows the pod ranges anyway. */
+  #withPodRanges(config: ProxyConfig): ProxyConfig {
+    if (config.clusterCIDR.length > 0) return config;
+    return { ...config, clusterCIDR: [...this.#options.config.network.networks.values()] };
   }
 
   #create(): ServiceProxy {

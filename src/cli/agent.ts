@@ -50,6 +50,9 @@ async function run(flags: AgentFlags): Promise<void> {
     { node: flags.nodeName, server: access.server, backend: config.network.backend.type },
     'agent starting',
   );
-  await runAgent({ config, access, nodeName: flags.nodeName, logger, pluginSource }, stop.signal);
+  await runAgent(
+    { config, configPath: flags.config, access, nodeName: flags.nodeName, logger, pluginSource },
+    stop.signal,
+  );
   logger.info({ node: flags.nodeName }, 'agent stopped; what it programmed stays in the kernel');
 }

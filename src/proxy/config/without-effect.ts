@@ -1,5 +1,5 @@
 import { defaultKubeProxyConfig } from './parse.ts';
-import type { KubeProxyConfig } from './proxy-config.ts';
+import type { KubeProxyConfig, ProxyConfig } from './proxy-config.ts';
 
 /** A field that is set and that nothing here reads, with the reason. */
 export interface FieldWithoutEffect {
@@ -37,14 +37,15 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** What the configuration asks for in vain. */
-export function fieldsWithoutEffect(config: KubeProxyConfig): FieldWithoutEffect[] {
+export function fieldsWithoutEffect(config: ProxyConfig & Partial<KubeProxyConfig>): FieldWithoutEffect[] {
   const standard = defaultKubeProxyConfig();
   return Object.entries(REASONS)
+    .filter(([field]) => (field.split('.')[0] ?? '') in config)
     .filter(([field]) => printed(config, field) !== printed(standard, field))
     .map(([field, reason]) => ({ field, reason }));
 }
 
-function printed(config: KubeProxyConfig, field: string): string | undefined {
+function printed(config: ProxyConfig, field: string): string | undefined {
   let value: unknown = config;
   for (const part of field.split('.')) value = (value as Record<string, unknown>)[part];
   return JSON.stringify(value);

@@ -5,11 +5,10 @@ import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
 import type { Logger } from '../../log/logger.ts';
 import { readInvocation, type FlagValues, type Invocation } from '../config/invocation.ts';
 import type { KubeProxyConfig } from '../config/proxy-config.ts';
-import { fieldsWithoutEffect } from '../config/without-effect.ts';
 import { proxyAccess } from './access.ts';
 import { watchFile } from './file-watch.ts';
-import { setOomScoreAdj } from './oom-score.ts';
 import { Session } from './session.ts';
+import { setUpMachine, tellWithoutEffect } from './set-up.ts';
 
 export interface ProxyServerOptions {
   readonly flags: FlagValues;
@@ -53,7 +52,7 @@ export class ProxyServer {
     }
     const first = await this.#prepare(config);
     logger.info({ mode: config.mode, node: this.#nodeName(config) }, 'proxy starting');
-    await this.#setUp(config);
+    await setUpMachine(config, logger);
     const end = new AbortController();
     const watching = this.#watch(AbortSignal.any([signal, end.signal]));
     try {
@@ -67,8 +66,9 @@ export class ProxyServer {
 
   /** What needs more than CAP_NET_ADMIN. */
   async initialise(): Promise<void> {
-    await this.#setUp(this.#options.invocation.config);
-    this.#options.logger.info('initialised');
+    const { invocation, logger } = this.#options;
+    await setUpMachine(invocation.config, logger);
+    logger.info('initialised');
   }
 
   async #runSessions(first: Current, signal: AbortSignal): Promise<void> {
@@ -96,9 +96,7 @@ export class ProxyServer {
 
   async #prepare(config: KubeProxyConfig): Promise<Current> {
     const { logger, flags } = this.#options;
-    for (const { field, reason } of fieldsWithoutEffect(config)) {
-      logger.warn({ field }, `${field} has no effect: ${reason}`);
-    }
+    tellWithoutEffect(config, logger);
     const { kubeconfig } = config.clientConnection;
     const master = flags.get('master');
     const access = await proxyAccess(kubeconfig, typeof master === 'string' ? master : '');
@@ -113,16 +111,6 @@ export class ProxyServer {
       code: 'NODE_UNKNOWN',
       hint: 'name the Node object with --hostname-override',
     });
-  }
-
-  /** Nothing here stops Services from being served. */
-  async #setUp(config: KubeProxyConfig): Promise<void> {
-    const { logger } = this.#options;
-    try {
-      await setOomScoreAdj(config.oomScoreAdj);
-    } catch (error) {
-      logger.info({ field: 'oomScoreAdj', error: describeError(error) }, 'oomScoreAdj cannot be set');
-    }
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
@@ -151,7 +139,7 @@ export class ProxyServer {
         current.end.abort();
       }
       setVerbosity(config.logging.verbosity);
-      await this.#setUp(config);
+      await setUpMachine(config, logger);
     } catch (error) {
       const text = describeError(error);
       logger.error({ error: text }, `the changed configuration is not taken, the one before stays: ${text}`);
