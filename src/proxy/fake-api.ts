@@ -73,22 +73,32 @@ export class FakeApi {
   }
 
   async *#watch(type: ResourceType, { signal }: Options): AsyncGenerator<WatchEvent<KubeObject>> {
-    const events: WatchEvent<KubeObject>[] = [];
-    let wake = (): void => undefined;
-    const tell = (event: WatchEvent<KubeObject>): void => {
-      events.push(event);
-      wake();
-    };
     const { watchers } = this.#collection(type);
+    const queue = new EventQueue();
+    const tell = (event: WatchEvent<KubeObject>): void => queue.push(event);
+    const end = (): void => queue.push(undefined);
     watchers.add(tell);
-    signal?.addEventListener('abort', () => wake());
-    while (signal?.aborted !== true) {
-      yield* events.splice(0);
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        if (events.length > 0 || signal?.aborted === true) resolve();
-      });
+    signal?.addEventListener('abort', end);
+    try {
+      for (let event = await queue.next(); event !== undefined; event = await queue.next()) yield event;
+    } finally {
+      watchers.delete(tell);
     }
-    watchers.delete(tell);
+  }
+}
+
+/** Undefined is the end. */
+class EventQueue {
+  readonly #events: (WatchEvent<KubeObject> | undefined)[] = [];
+  #wake: (() => void) | undefined;
+
+  push(event: WatchEvent<KubeObject> | undefined): void {
+    this.#events.push(event);
+    this.#wake?.();
+  }
+
+  async next(): Promise<WatchEvent<KubeObject> | undefined> {
+    if (this.#events.length === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
+    return this.#events.shift();
   }
 }

@@ -30,6 +30,8 @@ async function closeWhenDrained(old: ProxyBackend, logger: Logger): Promise<void
 export interface LeftoverOptions {
   /** What serves now. */
   readonly active: ProxyMode;
+  /** A look that costs nothing: false where the mode cannot have left anything. */
+  readonly mayHaveLeft: (mode: ProxyMode) => boolean;
   readonly open: (mode: ProxyMode) => Promise<ProxyBackend>;
   readonly logger: Logger;
 }
@@ -38,9 +40,9 @@ export interface LeftoverOptions {
  * Removes what a process that ran in another mode left in the kernel. To be called when the active mode serves
  * everything. A mode that the kernel or the machine cannot serve has left nothing; nothing here is fatal.
  */
-export async function removeLeftovers({ active, open, logger }: LeftoverOptions): Promise<void> {
+export async function removeLeftovers({ active, mayHaveLeft, open, logger }: LeftoverOptions): Promise<void> {
   for (const mode of PROXY_MODES) {
-    if (mode === active) continue;
+    if (mode === active || !mayHaveLeft(mode)) continue;
     try {
       const backend = await open(mode);
       try {

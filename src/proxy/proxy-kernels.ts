@@ -18,7 +18,13 @@ export interface ProxyKernels {
   /** Undefined where connections are not tracked, or cannot be asked for. */
   readonly conntrack: ConntrackKernel | undefined;
   readonly families: readonly IpFamily[];
+  /** False where the mode cannot have left anything: to open it could load what the machine has no other use for. */
+  mayHaveLeft(mode: ProxyMode): boolean;
 }
+
+/** Holds the addresses of Services in ipvs mode. */
+const IPVS_DEVICE = 'kube-ipvs0';
+const IPVS_MODULE = '/proc/net/ip_vs';
 
 /** The real ones of a network namespace; the process's own when absent. */
 export function openKernels({
@@ -28,14 +34,17 @@ export function openKernels({
   readonly netns?: number;
   readonly logger: Logger;
 }): ProxyKernels {
+  const routes = LinuxRouteKernel.open(netns);
   return {
     openBackend: async (mode, settings, config) =>
       openBackend(mode, settings, modeSettingsOf(config), {
         logger,
         ...(netns === undefined ? {} : { netns }),
       }),
-    routes: LinuxRouteKernel.open(netns),
+    routes,
     conntrack: openConntrack(netns, logger),
+    mayHaveLeft: (mode) =>
+      mode !== 'ipvs' || routes.link(IPVS_DEVICE) !== undefined || existsSync(IPVS_MODULE),
     // Absent with the kernel's ipv6.disable=1.
     families: existsSync('/proc/net/if_inet6') ? [4, 6] : [4],
   };

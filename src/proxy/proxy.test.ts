@@ -6,6 +6,7 @@ import { ApiClient } from '../cluster/api-client.ts';
 import { ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES } from '../cluster/resource-type.ts';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { FakeConntrack } from '../kernel/conntrack/fake.ts';
+import type { Flow } from '../kernel/conntrack/objects.ts';
 import { FakeRouteKernel } from '../kernel/netlink/fake.ts';
 import { createLogger } from '../log/logger.ts';
 import { Ip } from '../net/ip.ts';
@@ -74,6 +75,7 @@ function make(config: ProxyConfig, options: Partial<ServiceProxyOptions> = {}): 
       routes,
       conntrack,
       families: [4, 6],
+      mayHaveLeft: () => true,
     },
     ...options,
   });
@@ -112,6 +114,10 @@ function setService(name: string, spec: object = {}): void {
   } as object);
 }
 
+function setRange(name: string, cidr: string): void {
+  api.set(SERVICE_CIDRS, { metadata: { name }, spec: { cidrs: [cidr] } } as object);
+}
+
 function setSlice(service: string, endpoints: EndpointSlice['endpoints'], protocol = 'TCP'): void {
   const slice: EndpointSlice = {
     metadata: { namespace: 'shop', name: `${service}-1`, labels: { 'kubernetes.io/service-name': service } },
@@ -121,6 +127,21 @@ function setSlice(service: string, endpoints: EndpointSlice['endpoints'], protoc
   };
   api.set(ENDPOINT_SLICES, slice);
 }
+
+/** An endpoint for a zone. */
+const hinted = (address: string, zone: string): EndpointSlice['endpoints'][number] => ({
+  addresses: [address],
+  hints: { forZones: [{ name: zone }] },
+});
+
+/** To the pod 10.244.n.1. */
+const flow = (n: number): Flow => ({
+  family: 4,
+  protocol: 17,
+  original: { source: '10.244.1.9', sourcePort: n, destination: '10.96.0.1', destinationPort: 53 },
+  reply: { source: `10.244.${n}.1`, sourcePort: 8080, destination: '10.244.1.9', destinationPort: n },
+  id: undefined,
+});
 
 const firstOf = (mode: ProxyMode): FakeBackend | undefined =>
   opened.find((one) => one.mode === mode)?.backend;
@@ -241,12 +262,10 @@ test('node ports follow the addresses of the machine that are in the given netwo
 
 test('in nftables mode the ranges are those of the ServiceCIDR objects', async () => {
   setNode();
-  const range = (name: string, cidr: string): void =>
-    api.set(SERVICE_CIDRS, { metadata: { name }, spec: { cidrs: [cidr] } } as object);
-  range('kubernetes', '10.96.0.0/16');
+  setRange('kubernetes', '10.96.0.0/16');
   await serving(configOf('nftables'));
   expect(String(opened[0]?.settings.serviceCidrs)).toBe('10.96.0.0/16');
-  range('more', '10.97.0.0/16');
+  setRange('more', '10.97.0.0/16');
   await vi.waitFor(() =>
     expect(String(opened.at(-1)?.settings.serviceCidrs)).toBe('10.96.0.0/16,10.97.0.0/16'),
   );
@@ -262,10 +281,6 @@ test('a cluster without ServiceCIDR objects has no ranges', async () => {
 test("when the node's zone changes hints are read anew", async () => {
   setNode({ labels: { 'topology.kubernetes.io/zone': 'a' } });
   setService('web');
-  const hinted = (address: string, zone: string): EndpointSlice['endpoints'][number] => ({
-    addresses: [address],
-    hints: { forZones: [{ name: zone }] },
-  });
   setSlice('web', [hinted('10.244.1.1', 'a'), hinted('10.244.2.1', 'b')]);
   await serving(configOf('iptables'));
   expect(endpointsOf(firstOf('iptables'), WEB)).toEqual(['10.244.1.1']);
@@ -281,18 +296,6 @@ test('UDP flows to an endpoint that is gone are deleted when the rules are in pl
   setService('web', { ports: [{ port: 53, protocol: 'UDP' }] });
   setSlice('web', [{ addresses: ['10.244.1.1'] }, { addresses: ['10.244.2.1'] }], 'UDP');
   await serving(configOf('iptables'));
-  const flow = (n: number): (typeof conntrack.flows)[number] => ({
-    family: 4,
-    protocol: 17,
-    original: { source: '10.244.1.9', sourcePort: n, destination: '10.96.0.1', destinationPort: 53 },
-    reply: {
-      source: `10.244.${n}.1`,
-      sourcePort: 8080,
-      destination: '10.244.1.9',
-      destinationPort: n,
-    },
-    id: undefined,
-  });
   conntrack.flows.push(flow(1), flow(2));
   setSlice('web', [{ addresses: ['10.244.2.1'] }], 'UDP');
   await vi.waitFor(() => expect(conntrack.flows).toEqual([flow(2)]));

@@ -202,9 +202,10 @@ export class ServiceProxy {
     if (kernels === undefined || sync?.active === undefined) return;
     const { logger } = this.#options;
     const active = sync.active.backend.mode;
+    const mayHaveLeft = (mode: ProxyMode): boolean => kernels.mayHaveLeft(mode);
     const open = async (mode: ProxyMode): Promise<ProxyBackend> =>
       kernels.openBackend(mode, this.#settings(), this.#config);
-    this.#turn = this.#turn.then(async () => removeLeftovers({ active, open, logger }));
+    this.#turn = this.#turn.then(async () => removeLeftovers({ active, mayHaveLeft, open, logger }));
   }
 
   /** What the node and the machine say is followed from when the first sync is there. */
