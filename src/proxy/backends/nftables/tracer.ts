@@ -58,7 +58,10 @@ export class NftablesTracer implements Tracer {
       const sent = translate(first, outcome);
       const late = this.#filter(walk, sent, packet);
       if (late.kind !== 'pass') return late;
-      const masquerade = walk.walk('nat-postrouting', sent).some(({ kind }) => kind === 'masquerade');
+      // What comes in for the node itself does not leave again.
+      const leaves = packet.inputDevice === undefined || !this.#local.has(sent.destination);
+      const masquerade =
+        leaves && walk.walk('nat-postrouting', sent).some(({ kind }) => kind === 'masquerade');
       const text = textOf(outcome);
       endpoints.set(text, masquerade || endpoints.get(text) === true);
     }
