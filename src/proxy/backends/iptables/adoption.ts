@@ -39,15 +39,16 @@ export class Adoption {
 
   changes(fixed: readonly FixedChain[], jumps: readonly FixedJump[]): IptablesChange[] {
     const changes: Record<'mangle' | 'filter', IptablesChange[]> = { mangle: [], filter: [] };
+    // Service chains lead to the fixed ones, and shared ones to service chains.
+    const early: IptablesChange[] = [];
     const late: IptablesChange[] = [];
     for (const chain of fixed) {
-      const into =
-        chain.table === 'nat' ? (chain.shared === true ? late : this.#chains) : changes[chain.table];
+      const into = chain.table === 'nat' ? (chain.shared === true ? late : early) : changes[chain.table];
       this.#fixed(chain, into);
     }
     const hooked = { mangle: changes.mangle, filter: changes.filter, nat: late };
     for (const jump of jumps) this.#jump(jump, hooked[jump.table]);
-    return [...changes.mangle, ...changes.filter, ...this.#chains, ...late, ...this.#stale()];
+    return [...changes.mangle, ...changes.filter, ...early, ...this.#chains, ...late, ...this.#stale()];
   }
 
   #fixed({ table, chain, rules, shared, foreign }: FixedChain, into: IptablesChange[]): void {
