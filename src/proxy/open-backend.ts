@@ -1,13 +1,12 @@
-import { FlatnetError } from '../errors/flatnet-error.ts';
-import type { Logger } from '../log/logger.ts';
 import type { ProxyBackend, ProxyMode } from './backend.ts';
+import type { IpvsModeSettings } from './backends/ipvs/settings.ts';
 import type { UserspaceSettings } from './backends/userspace/settings.ts';
 import type { KubeProxyConfig, ProxyConfig } from './config/proxy-config.ts';
 import type { ProxySettings } from './settings.ts';
 
 /** What single modes need beside what every mode does; a mode that is not given takes its defaults. */
 export interface ModeSettings {
-  readonly ipvs?: ProxyConfig['ipvs'];
+  readonly ipvs?: IpvsModeSettings;
   readonly userspace?: UserspaceSettings;
 }
 
@@ -22,8 +21,9 @@ export function modeSettingsOf(
   config: ProxyConfig & Partial<Pick<KubeProxyConfig, 'portRange' | 'udpIdleTimeout'>>,
 ): ModeSettings {
   const { bindAddress, portRange, udpIdleTimeout, ipvs } = config;
+  const { scheduler, ...others } = ipvs;
   return {
-    ipvs,
+    ipvs: scheduler === '' ? others : { scheduler, ...others },
     userspace: {
       ...(bindAddress === undefined ? {} : { bindAddresses: [bindAddress] }),
       ...(portRange === undefined ? {} : { portRange }),
@@ -51,8 +51,10 @@ const OPEN: Readonly<Record<ProxyMode, Open>> = {
     const { UserspaceBackend } = await import('./backends/userspace/backend.ts');
     return UserspaceBackend.open(settings, userspace, logger, netns);
   },
-  ipvs: async () =>
-    Promise.reject(new FlatnetError('the mode ipvs is not there yet', { code: 'MODE_UNSUPPORTED' })),
+  ipvs: async (settings, { ipvs = {} }, { logger, netns }) => {
+    const { IpvsBackend } = await import('./backends/ipvs/backend.ts');
+    return IpvsBackend.open(settings, ipvs, logger, netns);
+  },
 };
 
 /**

@@ -34,6 +34,10 @@ export class FakeIpvs implements IpvsKernel {
     return [...this.#servers.values()].map(({ server }) => server);
   }
 
+  countServers(): number {
+    return this.#servers.size;
+  }
+
   virtualServer(key: VirtualServerKey): VirtualServer | undefined {
     return this.#servers.get(serverText(key))?.server;
   }

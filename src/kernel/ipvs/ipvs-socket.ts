@@ -1,6 +1,6 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { findGenericFamily, NETLINK_GENERIC } from '../netlink/generic.ts';
-import { MessageBuilder, NLM_F_ACK, NLM_F_REQUEST } from '../netlink/message.ts';
+import { MessageBuilder, NLM_F_ACK, NLM_F_REQUEST, type NetlinkMessage } from '../netlink/message.ts';
 import { ackError, NetlinkSocket } from '../netlink/socket.ts';
 import {
   decodeDestination,
@@ -53,9 +53,13 @@ export class IpvsSocket implements IpvsKernel {
   }
 
   virtualServers(): VirtualServer[] {
-    const body = writeCommand(new MessageBuilder(16), IPVS_CMD.GET_SERVICE).finish();
-    const messages = this.#socket.dump({ type: this.#family, body }, 'list virtual servers');
-    return messages.map((message) => decodeServer(message.body)).filter((server) => server !== undefined);
+    return this.#dumpServers()
+      .map((message) => decodeServer(message.body))
+      .filter((server) => server !== undefined);
+  }
+
+  countServers(): number {
+    return this.#dumpServers().length;
   }
 
   virtualServer(key: VirtualServerKey): VirtualServer | undefined {
@@ -113,6 +117,11 @@ export class IpvsSocket implements IpvsKernel {
 
   close(): void {
     this.#socket.close();
+  }
+
+  #dumpServers(): NetlinkMessage[] {
+    const body = writeCommand(new MessageBuilder(16), IPVS_CMD.GET_SERVICE).finish();
+    return this.#socket.dump({ type: this.#family, body }, 'list virtual servers');
   }
 
   #request(body: MessageBuilder, doing: string): Buffer[] {

@@ -121,6 +121,8 @@ export interface IpvsInfo {
 export interface IpvsKernel {
   /** All but those that are named by a firewall mark. */
   virtualServers(): VirtualServer[];
+  /** How many there are, those that are named by a firewall mark included. */
+  countServers(): number;
   virtualServer(key: VirtualServerKey): VirtualServer | undefined;
   /** Empty where there is no such virtual server. */
   realServers(server: VirtualServerKey): ObservedRealServer[];
