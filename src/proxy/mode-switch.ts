@@ -11,8 +11,11 @@ export async function retireMode(
   old: ProxyBackend,
   { remove, logger }: { readonly remove: boolean; readonly logger: Logger },
 ): Promise<void> {
-  if (remove) await old.remove();
-  void closeWhenDrained(old, logger);
+  try {
+    if (remove) await old.remove();
+  } finally {
+    void closeWhenDrained(old, logger);
+  }
 }
 
 async function closeWhenDrained(old: ProxyBackend, logger: Logger): Promise<void> {
@@ -44,12 +47,7 @@ export async function removeLeftovers({ active, mayHaveLeft, open, logger }: Lef
   for (const mode of PROXY_MODES) {
     if (mode === active || !mayHaveLeft(mode)) continue;
     try {
-      const backend = await open(mode);
-      try {
-        await backend.remove();
-      } finally {
-        await backend.close();
-      }
+      await retireMode(await open(mode), { remove: true, logger });
     } catch (error) {
       logger.debug({ mode, error: describeError(error) }, 'this mode has left nothing that could be removed');
     }

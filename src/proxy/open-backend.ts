@@ -1,3 +1,4 @@
+import type { Logger } from '../log/logger.ts';
 import type { ProxyBackend, ProxyMode } from './backend.ts';
 import type { IpvsModeSettings } from './backends/ipvs/settings.ts';
 import type { UserspaceSettings } from './backends/userspace/settings.ts';
@@ -21,9 +22,8 @@ export function modeSettingsOf(
   config: ProxyConfig & Partial<Pick<KubeProxyConfig, 'portRange' | 'udpIdleTimeout'>>,
 ): ModeSettings {
   const { bindAddress, portRange, udpIdleTimeout, ipvs } = config;
-  const { scheduler, ...others } = ipvs;
   return {
-    ipvs: scheduler === '' ? others : { scheduler, ...others },
+    ipvs,
     userspace: {
       ...(bindAddress === undefined ? {} : { bindAddresses: [bindAddress] }),
       ...(portRange === undefined ? {} : { portRange }),

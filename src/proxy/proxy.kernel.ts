@@ -118,7 +118,7 @@ class Client {
     this.#answer = undefined;
     this.#socket.send('x', 53, SERVICE_IP);
     await vi
-      .waitFor(() => expect(this.#answer).toBeDefined(), { timeout: 200, interval: 5 })
+      .waitUntil(() => this.#answer !== undefined, { timeout: 200, interval: 5 })
       .catch(() => undefined);
     return this.#answer;
   }
