@@ -52,7 +52,10 @@ export interface ProxySets {
   readonly refusals: NftSet;
 }
 
-export function proxySets(family: IpFamily): ProxySets {
+/** The same objects each time: sets are told apart by identity. */
+export const proxySets = (family: IpFamily): ProxySets => SETS[family];
+
+function namedSets(family: IpFamily): ProxySets {
   const table: NftTable = { family: family === 4 ? 'ip' : 'ip6', name: TABLE_NAME };
   const set = (name: string, kind: NftSetKind): NftSet => ({ table, name, kind });
   return {
@@ -78,6 +81,8 @@ export function proxySets(family: IpFamily): ProxySets {
     refusals: set('refusals', 'vmap'),
   };
 }
+
+const SETS = { 4: namedSets(4), 6: namedSets(6) } as const;
 
 /** The sets whose elements follow from the Services alone: read back at start and brought to what they should be. */
 export function elementSets(sets: ProxySets): NftSet[] {

@@ -51,7 +51,17 @@ export interface TablePlan {
 /** Whether a chain is the marker of a table whose maps mean the same as today's. */
 export const isMarkerOfLayout = (chain: string): boolean => chain.startsWith(MARKER_PREFIX);
 
+/** Plans by settings: some hundred rules, which whoever has the same settings shares. */
+const plans = new WeakMap<ProxySettings, Map<ProxySets, TablePlan>>();
+
 export function planTable(settings: ProxySettings, sets: ProxySets, family: IpFamily): TablePlan {
+  const known = plans.get(settings) ?? new Map<ProxySets, TablePlan>();
+  const plan = known.get(sets) ?? makePlan(settings, sets, family);
+  plans.set(settings, known.set(sets, plan));
+  return plan;
+}
+
+function makePlan(settings: ProxySettings, sets: ProxySets, family: IpFamily): TablePlan {
   const writer = new TableWriter(settings, sets, family);
   const chains = writer.chains();
   const verdicts = writer.verdicts();
