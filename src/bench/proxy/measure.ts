@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -39,6 +39,7 @@ export async function measureProxy(
   const folder = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
   const network = await BenchNetwork.create(`fnt-bench-${process.pid}`);
   const bench = new ProxyBench(mode, scale, network, folder);
+  const endInterrupted = endWhenInterrupted(bench, network);
   try {
     progress(`${mode.name}: first sync of ${services} Services with ${endpoints} endpoints each`);
     const bare = await bench.connectDirectly();
@@ -49,10 +50,23 @@ export async function measureProxy(
     const connectUs = { bare, ...(await bench.connect()) };
     return { mode: mode.name, services, endpoints, firstSyncMs, ...changes, connectUs };
   } finally {
+    endInterrupted();
     await bench.stop();
     network.close();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Leaves nothing behind when it is ended from outside; returns what takes that back. */
+function endWhenInterrupted(bench: ProxyBench, network: BenchNetwork): () => void {
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const end = (signal: (typeof signals)[number]): void => {
+    bench.kill();
+    network.close();
+    process.exit(128 + constants.signals[signal]);
+  };
+  for (const signal of signals) process.once(signal, end);
+  return () => signals.forEach((signal) => process.off(signal, end));
 }
 
 class ProxyBench {
@@ -110,6 +124,10 @@ class ProxyBench {
       `${clusterIp(last)}:${SERVICE_PORT}`,
     ]);
     return { direct, firstService, lastService };
+  }
+
+  kill(): void {
+    this.#process?.kill();
   }
 
   async stop(): Promise<void> {

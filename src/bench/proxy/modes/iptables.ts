@@ -17,8 +17,10 @@ const POLL_MS = 0.2;
 const mode = (name: string, variant: IptablesVariant, view: BenchMode['view']): BenchMode => ({
   name,
   proxyMode: 'iptables',
-  // One pod in place of another leaves the number of rules as it is, and nothing else is cheap to ask of ip_tables.
-  changes: ['add', 'remove'],
+  // One pod in place of another leaves the number of rules as it is, and nothing else is cheap to ask of ip_tables. The
+  // pod goes first: 100 Services with 10 endpoints are the most that have comments in all rules, one more endpoint
+  // writes everything anew.
+  changes: ['remove', 'add'],
   connection: 'handshake',
   prepareNode: async (network) => makeHint(network, variant),
   view,
