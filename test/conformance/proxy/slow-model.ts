@@ -36,6 +36,13 @@ export interface SlowMode {
   /** The endpoint sees the node whoever calls. */
   readonly proxied: boolean;
   readonly protocols: readonly TracedPacket['protocol'][];
+  /**
+   * externalTrafficPolicy Local with endpoints here: pods and the node itself reach only those too, by addresses for
+   * the outside. Default: all.
+   */
+  readonly oneListForAll?: boolean;
+  /** Addresses for the outside are the node's own: ports there that no Service has are refused. */
+  readonly holdsAddresses?: boolean;
 }
 
 /** One place of a service port: an address and port, or a node port. */
@@ -173,6 +180,10 @@ export class SlowModel {
   #nobodys(destination: string): Verdict {
     if (this.#ports.some(({ clusterIp }) => clusterIp === destination))
       return { kind: this.#mode.unusedPort };
+    const held = this.#ports.some(({ externalIps, loadBalancerIps }) =>
+      [...externalIps, ...loadBalancerIps].includes(destination),
+    );
+    if (held && this.#mode.holdsAddresses === true && !this.#isNodes(destination)) return { kind: 'reject' };
     return { kind: contains(this.#settings.serviceCidrs, destination) ? this.#mode.unallocated : 'pass' };
   }
 
@@ -197,6 +208,8 @@ export class SlowModel {
       return { kind: this.#mode.externalWithoutEndpointsFromNode };
     }
     if (!port.externalLocal) return this.#to(port, port.clusterEndpoints, true, packet);
+    if (this.#mode.oneListForAll === true && port.localEndpoints.length > 0)
+      return this.#to(port, port.localEndpoints, fromNode, packet);
     // Pods and the node itself are not outside: they reach all endpoints also by addresses for the outside.
     if (isPod) return this.#to(port, port.clusterEndpoints, false, packet);
     if (fromNode) return this.#to(port, port.clusterEndpoints, true, packet);

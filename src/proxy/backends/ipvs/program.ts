@@ -87,13 +87,18 @@ export class IpvsProgram {
   update(changes: readonly ServicePortChange[]): ProgramUpdate {
     const before = new Snapshot(this.servers);
     const delta = new EntryDelta();
-    const freed: string[] = [];
     const conflicts: ServiceConflict[] = [];
-    for (const { id } of changes) this.#take(id, before, delta, freed);
+    const held = changes.map(({ id }) => ({ id, keys: this.#take(id, before, delta) }));
     for (const { port } of changes) {
       if (port !== undefined) conflicts.push(...this.#put(port, before, delta));
     }
-    for (const key of freed) this.#inherit(key, before, delta);
+    // Not earlier: who has a place keeps it, whoever else is told of in the same breath.
+    for (const { id, keys } of held) {
+      const kept = new Set(this.#holdings.get(id)?.servers.map(({ key }) => key));
+      const freed = keys.filter((key) => !kept.has(key));
+      this.#claims.release(freed, id);
+      for (const key of freed) this.#inherit(key, before, delta);
+    }
     const settled = conflicts.filter(({ id, what }) => this.#stillWaits(id, what));
     return this.#finish(before, delta, settled);
   }
@@ -102,7 +107,7 @@ export class IpvsProgram {
   #inherit(key: string, before: Snapshot, delta: EntryDelta): void {
     const heir = this.#claims.heir(key);
     if (heir === undefined) return;
-    this.#take(heir.id, before, delta, []);
+    this.#take(heir.id, before, delta);
     this.#put(heir, before, delta);
   }
 
@@ -112,23 +117,20 @@ export class IpvsProgram {
     return wanted.some(({ key }) => this.#claims.isWaiting(key, id));
   }
 
-  #take(id: string, before: Snapshot, delta: EntryDelta, freed: string[]): void {
+  /** Takes out what a service port has, but for its claims; returns the keys of those. */
+  #take(id: string, before: Snapshot, delta: EntryDelta): string[] {
     const holding = this.#holdings.get(id);
-    if (holding === undefined) return;
+    if (holding === undefined) return [];
     this.#holdings.delete(id);
     this.#claims.forget(id);
     for (const server of holding.servers) {
       before.keep(server.key);
       this.servers.delete(server.key);
-      freed.push(server.key);
       if (server.bound) this.#unbind(server.server.address, delta);
       for (const entry of server.entries) this.#leave(entry, delta);
     }
-    this.#claims.release(
-      holding.servers.map(({ key }) => key),
-      id,
-    );
     for (const entry of holding.plan.entries) this.#leave(entry, delta);
+    return holding.servers.map(({ key }) => key);
   }
 
   #put(port: ServicePort, before: Snapshot, delta: EntryDelta): ServiceConflict[] {

@@ -18,7 +18,7 @@ export interface TracedKernels {
   readonly ipset: Pick<IpsetKernel, 'entries'>;
 }
 
-/** A packet with what its source is by the time the rules see it. */
+/** A packet, with what is asked of it again and again. */
 interface Traced {
   readonly packet: TracedPacket;
   readonly source: string;
@@ -53,11 +53,11 @@ export class IpvsTracer implements Tracer {
     const bound = this.#set('serviceIps', family).has(packet.destination);
     if (!bound && !this.#node.addresses.includes(packet.destination)) return { kind: 'pass' };
     const fromNode = packet.inputDevice === undefined;
+    const { source } = packet;
     const traced: Traced = {
       packet,
       family,
-      // The service address is the nearest one that the node has.
-      source: fromNode && bound ? packet.destination : packet.source,
+      source,
       service: `${packet.destination},${packet.protocol.toLowerCase()}:${packet.port}`,
     };
     const key = { protocol: packet.protocol, address: packet.destination, port: packet.port };
@@ -74,7 +74,13 @@ export class IpvsTracer implements Tracer {
     return {
       kind: 'endpoints',
       endpoints: texts(endpoints),
-      masqueraded: texts(endpoints.filter((endpoint) => marked || hairpin(endpoint))),
+      // What comes in for an endpoint in the node's own network does not leave again.
+      masqueraded: texts(
+        endpoints.filter(
+          (endpoint) =>
+            (fromNode || !this.#node.addresses.includes(endpoint.address)) && (marked || hairpin(endpoint)),
+        ),
+      ),
     };
   }
 
