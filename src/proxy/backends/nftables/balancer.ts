@@ -1,70 +1,134 @@
 import { indexField } from '../../../kernel/nft/field.ts';
+import type { NftElement } from '../../../kernel/nft/objects.ts';
 
-// Chains that balance. Their number is fixed, so that no number of endpoints needs a new one: as soon as a chain looks
-// something up in a map, the kernel walks all elements of that map (nf_tables_bind_set), 40 ms with 100,000.
-//
-// Up to EXACT endpoints have a chain for each number, which draws among so many. More have the next power of two: that
-// chain draws among so many, again when the number is not taken, which at most every other draw is; after TRIES it
-// draws among half as many, which are all taken. So of 17 endpoints the last gets 1 % less than the others (fewer than
-// TRIES draws all fail once in 90 times), of 24 and more the difference is below 0.1 %.
+// How a pool is balanced over. `pools` has for each pool a code for its size, and one chain serves pools of all sizes
+// up to SMALL: it draws 0 to 63 and finds in `draws` what number that is for the code, if any; then it draws again.
+// Larger pools have a chain for each power of two, which draws a number below it until one is taken. There are few
+// rules on purpose: each that looks something up in a map makes adding an element to that map dearer for the kernel
+// (nft_add_set_elem goes through all of them), and binding a new one walks all elements (nf_tables_bind_set).
 
-const EXACT = 16;
-const TRIES = 6;
+/** One random draw has so many results. */
+const DRAWS = 64;
+const SMALL = DRAWS;
+/** Pools up to this size are drawn from exactly; those up to SMALL as if they had SMALL endpoints. */
+const EXACT = 32;
 export const MAX_ENDPOINTS = 32_768;
-/** Clients of a service port stay for so long unless it says otherwise: these chains are always there. */
-const DEFAULT_AFFINITY_SECONDS = 10_800;
+/**
+ * After so many draws for which there is no endpoint, half as many numbers are drawn from, which all have one. Of 33
+ * endpoints, the worst case, the last one gets 1.3 % less than the others thus; of 40, 0.3 %.
+ */
+const TRIES = 6;
 
-const SIZES: readonly number[] = [
-  ...Array.from({ length: EXACT }, (_, index) => index + 1),
-  ...Array.from({ length: Math.log2(MAX_ENDPOINTS / EXACT) }, (_, index) => EXACT * 2 ** (index + 1)),
-];
+/** Taken away from the code of pools up to SMALL leaves the code of pools of half as many endpoints. */
+const ROUNDED_BIT = 0x40;
+export const HALF_MASK = ~ROUNDED_BIT >>> 0;
+const LARGE_CODE = 0x80;
+const AFFINITY_UNIT = 0x100;
+/** Of what stands in `pools`, the time for which clients stay. */
+export const AFFINITY_MASK = ~(AFFINITY_UNIT - 1) >>> 0;
+export const CODE_MASK = AFFINITY_UNIT - 1;
+/** Clients of a service port stay for so long unless it says otherwise. */
+const DEFAULT_AFFINITY_SECONDS = 10_800;
+/** Chains up to this size are made in advance. */
+const USUAL_SIZE = 1024;
 
 /** By which key a packet finds its service port, and which of its pools it gets. */
 export const WAYS = ['lb', 'lb-all', 'nodeport', 'nodeport-all'] as const;
 export type Way = (typeof WAYS)[number];
 
+/** What a balancing chain is for. */
 export interface Balancer {
-  /** Of the chain, not of the pool: the pool has at most so many endpoints, and more than the next smaller chain. */
+  /** Power of two, which pools have at most so many endpoints as; 0: pools of up to 64. */
   readonly size: number;
   /** For how long clients stay; 0: not at all. */
   readonly affinitySeconds: number;
 }
 
 export function balancerFor(endpoints: number, affinitySeconds: number): Balancer {
-  return { size: SIZES.find((size) => size >= endpoints) ?? MAX_ENDPOINTS, affinitySeconds };
+  return { size: endpoints <= SMALL ? 0 : 2 ** Math.ceil(Math.log2(endpoints)), affinitySeconds };
 }
 
-/** What stands in the data of a pool's element and leads to the chain. */
-export function balancerField({ size, affinitySeconds }: Balancer): string {
-  return indexField(SIZES.indexOf(size) + 1 + affinitySeconds * 0x100);
+/** What stands in `pools` for a pool of so many endpoints. */
+export function poolField(endpoints: number, affinitySeconds: number): string {
+  return indexField(codeOf(endpoints) + affinitySeconds * AFFINITY_UNIT);
+}
+
+function codeOf(endpoints: number): number {
+  if (endpoints <= EXACT) return endpoints;
+  if (endpoints <= SMALL) return EXACT | ROUNDED_BIT;
+  return LARGE_CODE + Math.ceil(Math.log2(endpoints));
+}
+
+/** Of `draws`: code . draw : number. */
+export function drawElements(): NftElement[] {
+  const elements: NftElement[] = [];
+  const add = (code: number, draw: number, number: number): void => {
+    elements.push({ key: indexField(code) + indexField(draw), value: indexField(number) });
+  };
+  for (let code = 1; code <= EXACT; code += 1) {
+    const even = DRAWS - (DRAWS % code);
+    for (let draw = 0; draw < even; draw += 1) add(code, draw, draw % code);
+  }
+  for (let draw = 0; draw < DRAWS; draw += 1) add(EXACT | ROUNDED_BIT, draw, draw);
+  return elements;
 }
 
 export function balancerChain(way: Way, { size, affinitySeconds }: Balancer): string {
-  return `${way}-${size}${affinitySeconds === 0 ? '' : `-${affinitySeconds}s`}`;
+  return `${way}${size === 0 ? '' : `-${size}`}${affinitySeconds === 0 ? '' : `-${affinitySeconds}s`}`;
 }
 
 export function parseBalancerChain(name: string): { way: Way; balancer: Balancer } | undefined {
-  const found = /^(lb|lb-all|nodeport|nodeport-all)-(\d+)(?:-(\d+)s)?$/.exec(name);
+  const found = /^(lb|lb-all|nodeport|nodeport-all)(?:-(\d+))?(?:-(\d+)s)?$/.exec(name);
   const way = WAYS.find((one) => one === found?.[1]);
-  const size = Number(found?.[2]);
-  if (way === undefined || !SIZES.includes(size)) return undefined;
-  return { way, balancer: { size, affinitySeconds: Number(found?.[3] ?? 0) } };
+  if (way === undefined) return undefined;
+  return { way, balancer: { size: Number(found?.[2] ?? 0), affinitySeconds: Number(found?.[3] ?? 0) } };
 }
 
-/** Those that are always there. */
-export function standardBalancers(): Balancer[] {
-  return [0, DEFAULT_AFFINITY_SECONDS].flatMap((affinitySeconds) =>
-    SIZES.map((size) => ({ size, affinitySeconds })),
-  );
+/**
+ * What leads to the chain, and where: pools that are large in @lb-large, clients that stay in @lb-sticky. Nothing leads
+ * to chains for small pools without affinity but rules.
+ */
+export function balancerElement(
+  way: Way,
+  balancer: Balancer,
+): { readonly by: 'large' | 'sticky'; readonly element: NftElement } | undefined {
+  const { size, affinitySeconds } = balancer;
+  const value = `goto ${balancerChain(way, balancer)}`;
+  if (size > 0) return { by: 'large', element: { key: poolField(size, affinitySeconds), value } };
+  if (affinitySeconds === 0) return undefined;
+  return { by: 'sticky', element: { key: indexField(affinitySeconds * AFFINITY_UNIT), value } };
 }
 
-export const isStandard = ({ affinitySeconds }: Balancer): boolean =>
-  affinitySeconds === 0 || affinitySeconds === DEFAULT_AFFINITY_SECONDS;
+/** Those that are always there; others are made when they are first needed. */
+export function standardBalancers(way: Way): Balancer[] {
+  const small = { size: 0, affinitySeconds: 0 };
+  if (way !== 'lb') return [small];
+  const balancers = [small, { size: 0, affinitySeconds: DEFAULT_AFFINITY_SECONDS }];
+  for (let size = 2 * SMALL; size <= USUAL_SIZE; size *= 2) balancers.push({ size, affinitySeconds: 0 });
+  return balancers;
+}
 
-/** Among how many numbers the chain draws, one rule after the other until one is taken. */
-export function drawsOf({ size }: Balancer): number[] {
+export function isStandard(way: Way, { size, affinitySeconds }: Balancer): boolean {
+  return standardBalancers(way).some((one) => one.size === size && one.affinitySeconds === affinitySeconds);
+}
+
+/** One rule of a balancing chain after the other, until one finds an endpoint. */
+export type Draw =
+  /** By `draws`: for the pool's code, or for half as many endpoints. */
+  | { readonly kind: 'table'; readonly results: number; readonly half: boolean }
+  /** Below a number. */
+  | { readonly kind: 'below'; readonly modulus: number }
+  /** On to the chain for large pools. */
+  | { readonly kind: 'larger' };
+
+export function drawsOf({ size }: Balancer): Draw[] {
+  const table = (half: boolean): Draw => ({ kind: 'table', results: DRAWS, half });
+  const below = (modulus: number): Draw => ({ kind: 'below', modulus });
+  const again = (draw: Draw, times: number): Draw[] => Array.from({ length: times }, () => draw);
   // The last: a packet on its way here while the Service lost an endpoint may have drawn the one that went. The first
   // is there as long as there is any.
-  if (size <= EXACT) return size === 1 ? [1] : [size, 1];
-  return [...Array.from({ length: TRIES }, () => size), size / 2, 1];
+  if (size === 0) {
+    return [table(false), { kind: 'larger' }, ...again(table(false), TRIES - 1), table(true), below(1)];
+  }
+  return [...again(below(size), TRIES), below(size / 2), below(1)];
 }

@@ -22,14 +22,11 @@ const FIELDS: Readonly<Record<string, readonly [key: readonly Field[], value?: r
   'source-ranges': [['number', 'address']],
   'cluster-ips': [['address']],
   'hairpin-connections': [['address', 'address']],
-  kinds: [['number']],
-  'nodeport-kinds': [['number']],
-  balancers: [['number']],
-  'short-circuits': [['number']],
-  'nodeport-balancers': [['number']],
-  'nodeport-short-circuits': [['number']],
-  refusals: [['number']],
+  draws: [['number', 'number'], ['number']],
 };
+
+/** Of maps that lead to chains. */
+const VERDICTS: readonly [readonly Field[], undefined] = [['number'], undefined];
 
 /** What a transaction does, one line for each element: `+ ip endpoints 4 . 0 : 10.244.0.3 . 53`. */
 export function describeChanges(changes: readonly NftChange[]): string[] {
@@ -61,7 +58,7 @@ function describeStructure(change: StructureChange): string {
 
 /** One element of one of the proxy's sets, with names of fields resolved. */
 function describeElement(family: IpFamily, set: string, { key, value }: NftElement): string {
-  const [keyFields, valueFields] = FIELDS[set] ?? [[]];
+  const [keyFields, valueFields] = FIELDS[set] ?? VERDICTS;
   const keyText = describeFields(key, keyFields, family);
   if (value === undefined || value === '') return keyText;
   return `${keyText} : ${valueFields === undefined ? value : describeFields(value, valueFields, family)}`;

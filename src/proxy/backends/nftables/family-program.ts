@@ -73,8 +73,8 @@ export class FamilyProgram {
     const chains = nft.chains(this.sets.table);
     this.#chains = new Set(
       chains?.filter((name) => {
-        const balancer = parseBalancerChain(name)?.balancer;
-        return balancer !== undefined && !isStandard(balancer);
+        const found = parseBalancerChain(name);
+        return found !== undefined && !isStandard(found.way, found.balancer);
       }),
     );
     this.#replace = true;
@@ -235,11 +235,11 @@ export class FamilyProgram {
     else if (users?.delete(key) === true) delta.remove(set, key);
   }
 
-  /** Chains that only a rare affinity time needs, before the elements that lead to them. */
+  /** Chains that are rarely needed, before the elements that lead to them. */
   #addChains(plan: PlannedPort, changes: NftChange[]): void {
     for (const { way, balancer } of balancersOf(plan)) {
       const name = balancerChain(way, balancer);
-      if (isStandard(balancer) || this.#chains.has(name)) continue;
+      if (isStandard(way, balancer) || this.#chains.has(name)) continue;
       this.#chains.add(name);
       changes.push(...addBalancer(this.#rules, this.sets, way, balancer));
     }

@@ -1,8 +1,8 @@
 import type { NftKernel } from '../../../kernel/nft/objects.ts';
-import { isStandard, parseBalancerChain } from './balancer.ts';
-import { waySet, type LookupRules } from './lookup-rule.ts';
+import { balancerElement, isStandard, parseBalancerChain } from './balancer.ts';
+import type { LookupRules } from './lookup-rule.ts';
 import type { ProxySets } from './sets.ts';
-import { balancerElement, type TablePlan } from './table-plan.ts';
+import type { TablePlan } from './table-plan.ts';
 
 /**
  * Whether a table that is there has the rules of the plan: the marker tells which, the number of rules in each chain
@@ -20,13 +20,14 @@ export function isLoaded(
   const verdicts = new Map([...plan.verdicts].map(([set, elements]) => [set, [...elements]]));
   for (const name of chains) {
     const found = parseBalancerChain(name);
-    if (found === undefined || isStandard(found.balancer)) continue;
+    if (found === undefined || isStandard(found.way, found.balancer)) continue;
     counts.set(name, rules.balance(found.way, found.balancer).length);
-    verdicts.get(waySet(sets, found.way))?.push(balancerElement(found.way, found.balancer));
+    const lead = balancerElement(found.way, found.balancer);
+    if (lead !== undefined) verdicts.get(sets[lead.by][found.way])?.push(lead.element);
   }
   const present = nft.ruleCounts(sets.table);
   if ([...counts].some(([chain, count]) => (present.get(chain) ?? 0) !== count)) return false;
-  return [...verdicts].every(([set, elements]) => {
+  return [...verdicts, [sets.draws, plan.draws] as const].every(([set, elements]) => {
     const held = new Map(nft.elements(set).map(({ key, value }) => [key, value]));
     return held.size === elements.length && elements.every(({ key, value }) => held.get(key) === value);
   });

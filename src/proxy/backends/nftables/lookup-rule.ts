@@ -1,7 +1,15 @@
 import type { NftExpression, NftRule } from '../../../kernel/nft/expression.ts';
 import { indexField } from '../../../kernel/nft/field.ts';
 import type { IpFamily } from '../../../net/ip.ts';
-import { drawsOf, type Balancer, type Way } from './balancer.ts';
+import {
+  AFFINITY_MASK,
+  CODE_MASK,
+  drawsOf,
+  HALF_MASK,
+  type Balancer,
+  type Draw,
+  type Way,
+} from './balancer.ts';
 import { KIND_MASK, POOL_MASK, SHORT_CIRCUIT_MASK } from './service-code.ts';
 import type { ProxySets } from './sets.ts';
 
@@ -46,31 +54,26 @@ export class LookupRules {
     this.#width = REGISTERS_OF_ADDRESS[family];
   }
 
-  /** `ip daddr . meta l4proto . th dport map @service-ips & 0x00000003 vmap @kinds`. */
+  /** `ip daddr . meta l4proto . th dport map @service-ips & 0x00000007 vmap @kinds`. */
   dispatchKind(kind: EntryKind): NftRule {
     const verdicts = kind === 'service' ? this.#sets.kinds : this.#sets.nodePortKinds;
     return [...this.#masked(kind, KIND_MASK, POOL), { statement: 'vmap', map: verdicts.name, key: POOL }];
   }
 
-  /** `ip daddr . meta l4proto . th dport map @service-ips & 0xfffffffd map @pools vmap @balancers`. */
-  dispatchBalancer(way: Way): NftRule {
+  /** `ip daddr . meta l4proto . th dport map @service-ips & 0xfffffffd map @pools & 0xffffff00 vmap @lb-sticky`. */
+  dispatchAffinity(way: Way): NftRule {
     return [
-      ...this.#pool(way),
-      { load: 'map', map: this.#sets.pools.name, key: POOL, register: NUMBER },
-      ...throughMark(NUMBER, NUMBER),
-      { statement: 'vmap', map: waySet(this.#sets, way).name, key: NUMBER },
+      ...this.#size(way),
+      ...mask(NUMBER, AFFINITY_MASK),
+      { statement: 'vmap', map: this.#sets.sticky[way].name, key: NUMBER },
     ];
   }
 
   /** What a balancing chain does. */
   balance(way: Way, balancer: Balancer): NftRule[] {
-    const draws = drawsOf(balancer);
     const { affinitySeconds } = balancer;
-    if (affinitySeconds === 0) return draws.map((modulus) => this.#dnat(way, modulus));
-    return [
-      this.#dnatKnown(way, affinitySeconds),
-      ...draws.map((modulus) => this.#dnatAndLearn(way, modulus, affinitySeconds)),
-    ];
+    const known = affinitySeconds === 0 ? [] : [this.#dnatKnown(way, affinitySeconds)];
+    return [...known, ...drawsOf(balancer).map((draw) => this.#dnatDrawn(way, draw, affinitySeconds))];
   }
 
   /** `ip daddr . meta l4proto . th dport map @no-endpoint-services vmap @refusals`. */
@@ -119,14 +122,53 @@ export class LookupRules {
     ];
   }
 
-  /** `dnat to … & 0xfffffffd . numgen random mod N map @endpoints`. */
-  #dnat(way: Way, modulus: number): NftRule {
+  /** `dnat to pool . number map @endpoints`, the number being drawn. */
+  #dnatDrawn(way: Way, draw: Draw, affinitySeconds: number): NftRule {
+    if (draw.kind === 'larger') return this.#dispatchLarger(way);
+    const number =
+      draw.kind === 'table'
+        ? this.#drawFromTable(way, draw, affinitySeconds > 0)
+        : this.#drawBelow(way, draw);
+    const { affinity, endpoints, slots } = this.#sets;
+    const lookUp: NftExpression = { load: 'map', map: endpoints.name, key: POOL, register: ENDPOINT };
+    if (affinitySeconds === 0) return [...number, lookUp, this.#dnatToEndpoint()];
     return [
-      ...this.#pool(way),
-      { load: 'random', modulus, register: NUMBER },
-      { load: 'map', map: this.#sets.endpoints.name, key: POOL, register: ENDPOINT },
+      ...number,
+      { load: 'map', map: slots.name, key: POOL, register: NUMBER },
+      ...throughMark(NUMBER, NUMBER),
+      lookUp,
+      this.#client(),
+      // An update leaves the data of an element that is there alone.
+      { statement: 'forget', map: affinity.name, key: CLIENT_END - this.#width, data: NUMBER },
+      this.#remember(affinitySeconds),
       this.#dnatToEndpoint(),
     ];
+  }
+
+  /** `pool map @pools . numgen random mod 64 map @draws`. */
+  #drawFromTable(
+    way: Way,
+    { results, half }: Extract<Draw, { kind: 'table' }>,
+    sticky: boolean,
+  ): NftExpression[] {
+    const codeMask = (half ? HALF_MASK : 0xffffffff) & (sticky ? CODE_MASK : 0xffffffff);
+    return [
+      ...this.#size(way),
+      ...(half || sticky ? mask(NUMBER, codeMask >>> 0) : []),
+      { load: 'random', modulus: results, register: NUMBER + 1 },
+      { load: 'map', map: this.#sets.draws.name, key: NUMBER, register: NUMBER },
+      ...throughMark(NUMBER, NUMBER),
+    ];
+  }
+
+  /** `pool`, `numgen random mod N`. */
+  #drawBelow(way: Way, { modulus }: Extract<Draw, { kind: 'below' }>): NftExpression[] {
+    return [...this.#pool(way), { load: 'random', modulus, register: NUMBER }];
+  }
+
+  /** `pool map @pools vmap @lb-large`. */
+  #dispatchLarger(way: Way): NftRule {
+    return [...this.#size(way), { statement: 'vmap', map: this.#sets.large[way].name, key: NUMBER }];
   }
 
   /** `ip saddr . pool map @affinity`, `update @affinity { … }`, `dnat to pool . number map @endpoints`. */
@@ -144,23 +186,6 @@ export class LookupRules {
     ];
   }
 
-  /** `… . numgen random mod N map @slots`, `update @affinity { … }`, `dnat to pool . number map @endpoints`. */
-  #dnatAndLearn(way: Way, modulus: number, affinitySeconds: number): NftRule {
-    const { affinity, endpoints, slots } = this.#sets;
-    return [
-      ...this.#pool(way),
-      { load: 'random', modulus, register: NUMBER },
-      { load: 'map', map: slots.name, key: POOL, register: NUMBER },
-      ...throughMark(NUMBER, NUMBER),
-      { load: 'map', map: endpoints.name, key: POOL, register: ENDPOINT },
-      this.#client(),
-      // An update leaves the data of an element that is there alone.
-      { statement: 'forget', map: affinity.name, key: CLIENT_END - this.#width, data: NUMBER },
-      this.#remember(affinitySeconds),
-      this.#dnatToEndpoint(),
-    ];
-  }
-
   #remember(timeoutSeconds: number): NftExpression {
     const key = CLIENT_END - this.#width;
     return { statement: 'update', map: this.#sets.affinity.name, key, data: NUMBER, timeoutSeconds };
@@ -170,18 +195,27 @@ export class LookupRules {
     return this.address('source', CLIENT_END - this.#width);
   }
 
+  /** The pool in its register, and what stands in `pools` for it in the next. */
+  #size(way: Way): NftExpression[] {
+    return [
+      ...this.#pool(way),
+      { load: 'map', map: this.#sets.pools.name, key: POOL, register: NUMBER },
+      ...throughMark(NUMBER, NUMBER),
+    ];
+  }
+
   #pool(way: Way): NftExpression[] {
     return this.#masked(ENTRY_KINDS[way], POOL_MASKS[way], POOL);
   }
 
   /** Part of the service code that the packet's destination has. */
-  #masked(kind: EntryKind, mask: number, register: number): NftExpression[] {
+  #masked(kind: EntryKind, bits: number, register: number): NftExpression[] {
     const services = kind === 'service' ? this.#sets.serviceIps : this.#sets.serviceNodePorts;
     return [
       ...this.entry(kind),
       { load: 'map', map: services.name, key: 0, register },
       ...throughMark(register, register),
-      { load: 'bitwise', from: register, register, mask: indexField(mask), xor: indexField(0) },
+      ...mask(register, bits),
     ];
   }
 
@@ -189,16 +223,6 @@ export class LookupRules {
     const family = this.#family === 4 ? 'ip' : 'ip6';
     return { statement: 'dnat', family, address: ENDPOINT, port: ENDPOINT + this.#width };
   }
-}
-
-/** The verdict map that leads a way to its balancing chains. */
-export function waySet(sets: ProxySets, way: Way): ProxySets['balancers'] {
-  return {
-    lb: sets.balancers,
-    'lb-all': sets.shortCircuits,
-    nodeport: sets.nodePortBalancers,
-    'nodeport-all': sets.nodePortShortCircuits,
-  }[way];
 }
 
 /**
@@ -212,4 +236,8 @@ function throughMark(from: number, to: number): NftExpression[] {
     { load: 'meta', key: 'mark', register: to },
     { statement: 'set-mark', register: SAVED_MARK },
   ];
+}
+
+function mask(register: number, bits: number): NftExpression[] {
+  return [{ load: 'bitwise', from: register, register, mask: indexField(bits), xor: indexField(0) }];
 }

@@ -1,7 +1,7 @@
 import { FieldReader, indexField } from '../../../kernel/nft/field.ts';
 import type { NftSet } from '../../../kernel/nft/objects.ts';
 import type { Entry, Pool, PreviousPlan } from './plan.ts';
-import { numberOfCode, poolOf } from './service-code.ts';
+import { isStickyCode, numberOfCode, poolOf } from './service-code.ts';
 import type { ProxySets } from './sets.ts';
 
 type Lookup = (set: NftSet, key: string) => string | undefined;
@@ -14,16 +14,19 @@ export function observePort(
   isFree: (number: number) => boolean,
 ): PreviousPlan | undefined {
   for (const { key, onAllAddresses } of entries) {
-    const number = numberOfCode(lookup(onAllAddresses ? sets.serviceNodePorts : sets.serviceIps, key));
-    if (number === undefined || !isFree(number)) continue;
-    const pools = [false, true].map((local) => observePool(number, local, sets, lookup));
+    const code = lookup(onAllAddresses ? sets.serviceNodePorts : sets.serviceIps, key);
+    const number = numberOfCode(code);
+    if (code === undefined || number === undefined || !isFree(number)) continue;
+    const sticky = isStickyCode(code);
+    const pools = [false, true].map((local) =>
+      observePool(poolOf(number, local, sticky), local, sets, lookup),
+    );
     return { number, pools };
   }
   return undefined;
 }
 
-function observePool(number: number, local: boolean, sets: ProxySets, lookup: Lookup): Pool {
-  const pool = indexField(poolOf(number, local));
+function observePool(pool: string, local: boolean, sets: ProxySets, lookup: Lookup): Pool {
   const endpoints: string[] = [];
   const own: number[] = [];
   for (;;) {

@@ -10,7 +10,7 @@ import type { Ip } from '../../../net/ip.ts';
 import type { ServiceEndpoint, ServicePort } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import { assignNumbers } from './assignment.ts';
-import { balancerField, balancerFor, MAX_ENDPOINTS, type Balancer, type Way } from './balancer.ts';
+import { balancerFor, MAX_ENDPOINTS, poolField, type Balancer, type Way } from './balancer.ts';
 import { REFUSAL } from './refusal.ts';
 import { KIND, poolOf, serviceCode, type Kind } from './service-code.ts';
 import type { ProxySets } from './sets.ts';
@@ -164,13 +164,17 @@ export function visitSharedElements(plan: PlannedPort, sets: ProxySets, visit: V
 /** Chains that the elements of this service port lead to. */
 export function balancersOf(plan: PlannedPort): { way: Way; balancer: Balancer }[] {
   const found: { way: Way; balancer: Balancer }[] = [];
+  const { affinitySeconds } = plan;
   for (const pool of plan.pools) {
-    const balancer = balancerFor(pool.endpoints.length, plan.affinitySeconds);
+    const balancer = balancerFor(pool.endpoints.length, affinitySeconds);
+    // What large pools of service ports with affinity are reached through.
+    const first = { size: 0, affinitySeconds };
     for (const { kind, onAllAddresses } of plan.entries) {
-      if (isLocalKind(kind) === pool.local) found.push({ way: onAllAddresses ? 'nodeport' : 'lb', balancer });
-      else if (kind === KIND.externalLocal) {
-        found.push({ way: onAllAddresses ? 'nodeport-all' : 'lb-all', balancer });
-      }
+      const leads = isLocalKind(kind) === pool.local;
+      if (!leads && kind !== KIND.externalLocal) continue;
+      const way = onAllAddresses ? (leads ? 'nodeport' : 'nodeport-all') : leads ? 'lb' : 'lb-all';
+      found.push({ way, balancer });
+      if (balancer.size > 0) found.push({ way, balancer: first });
     }
   }
   return found;
@@ -181,7 +185,7 @@ function visitEntry(plan: PlannedPort, entry: Entry, sets: ProxySets, visit: Vis
   const served = plan.pools.some((pool) => pool.local === isLocalKind(kind));
   if (served || (kind === KIND.externalLocal && plan.pools.length > 0)) {
     const set = onAllAddresses ? sets.serviceNodePorts : sets.serviceIps;
-    visit(set, key, serviceCode(plan.number, kind));
+    visit(set, key, serviceCode(plan.number, kind, plan.affinitySeconds > 0));
   }
   if (!served) {
     const set = onAllAddresses ? sets.noEndpointNodePorts : sets.noEndpointServices;
@@ -192,9 +196,8 @@ function visitEntry(plan: PlannedPort, entry: Entry, sets: ProxySets, visit: Vis
 
 function visitPool(plan: PlannedPort, pool: Pool, sets: ProxySets, visit: Visit): void {
   const { endpoints, own } = pool;
-  const key = indexField(poolOf(plan.number, pool.local));
-  const balancer = balancerFor(endpoints.length, plan.affinitySeconds);
-  visit(sets.pools, key, balancerField(balancer));
+  const key = poolOf(plan.number, pool.local, own !== undefined);
+  visit(sets.pools, key, poolField(endpoints.length, plan.affinitySeconds));
   for (let number = 0; number < endpoints.length; number += 1) {
     if (own === undefined) visit(sets.endpoints, key + indexField(number), endpoints[number]);
     else {

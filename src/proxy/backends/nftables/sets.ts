@@ -1,5 +1,6 @@
 import type { NftFieldType, NftSet, NftSetKind, NftSetType, NftTable } from '../../../kernel/nft/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
+import type { Way } from './balancer.ts';
 
 const TABLE_NAME = 'flatnet-proxy';
 
@@ -40,22 +41,27 @@ export interface ProxySets {
   readonly clusterIps: NftSet;
   /** address . address of each endpoint on this node: it may reach itself through a Service. */
   readonly hairpins: NftSet;
+  /** code of a pool's size . random draw : number. The same whatever Services there are. */
+  readonly draws: NftSet;
   /** Kind of an address : the chain that knows what to do. */
   readonly kinds: NftSet;
   readonly nodePortKinds: NftSet;
-  /** How to balance : the chain that does; one map for each way to a pool. */
-  readonly balancers: NftSet;
-  readonly shortCircuits: NftSet;
-  readonly nodePortBalancers: NftSet;
-  readonly nodePortShortCircuits: NftSet;
+  /** How large a pool is : the chain that balances over large ones. By the way to the pool. */
+  readonly large: Readonly<Record<Way, NftSet>>;
+  /** For how long clients stay : the chain that balances so. */
+  readonly sticky: Readonly<Record<Way, NftSet>>;
   /** Whether the client is told : the verdict. */
   readonly refusals: NftSet;
 }
 
-/** The same objects each time: sets are told apart by identity. */
-export const proxySets = (family: IpFamily): ProxySets => SETS[family];
+const byWay = (make: (way: Way) => NftSet): Record<Way, NftSet> => ({
+  lb: make('lb'),
+  'lb-all': make('lb-all'),
+  nodeport: make('nodeport'),
+  'nodeport-all': make('nodeport-all'),
+});
 
-function namedSets(family: IpFamily): ProxySets {
+export function proxySets(family: IpFamily): ProxySets {
   const table: NftTable = { family: family === 4 ? 'ip' : 'ip6', name: TABLE_NAME };
   const set = (name: string, kind: NftSetKind): NftSet => ({ table, name, kind });
   return {
@@ -72,17 +78,14 @@ function namedSets(family: IpFamily): ProxySets {
     sourceRanges: set('source-ranges', 'set'),
     clusterIps: set('cluster-ips', 'set'),
     hairpins: set('hairpin-connections', 'set'),
+    draws: set('draws', 'map'),
     kinds: set('kinds', 'vmap'),
     nodePortKinds: set('nodeport-kinds', 'vmap'),
-    balancers: set('balancers', 'vmap'),
-    shortCircuits: set('short-circuits', 'vmap'),
-    nodePortBalancers: set('nodeport-balancers', 'vmap'),
-    nodePortShortCircuits: set('nodeport-short-circuits', 'vmap'),
+    large: byWay((way) => set(`${way}-large`, 'vmap')),
+    sticky: byWay((way) => set(`${way}-sticky`, 'vmap')),
     refusals: set('refusals', 'vmap'),
   };
 }
-
-const SETS = { 4: namedSets(4), 6: namedSets(6) } as const;
 
 /** The sets whose elements follow from the Services alone: read back at start and brought to what they should be. */
 export function elementSets(sets: ProxySets): NftSet[] {
@@ -101,15 +104,13 @@ export function elementSets(sets: ProxySets): NftSet[] {
   ];
 }
 
-/** The maps whose elements are the same whatever Services there are, chains for rare affinity times apart. */
+/** The maps that lead to chains: the same whatever Services there are, but for chains that are rarely needed. */
 export function verdictMaps(sets: ProxySets): NftSet[] {
   return [
     sets.kinds,
     sets.nodePortKinds,
-    sets.balancers,
-    sets.shortCircuits,
-    sets.nodePortBalancers,
-    sets.nodePortShortCircuits,
+    ...Object.values(sets.large),
+    ...Object.values(sets.sticky),
     sets.refusals,
   ];
 }
@@ -134,6 +135,7 @@ export function setTypes(sets: ProxySets, family: IpFamily): Map<NftSet, NftSetT
     [sets.noEndpointNodePorts, { key: port, data: mark }],
     [sets.firewallIps, { key: [address, ...port], data: mark }],
     [sets.sourceRanges, { key: ['mark', address] }],
+    [sets.draws, { key: ['mark', 'mark'], data: mark }],
     [sets.clusterIps, { key: [address] }],
     [sets.hairpins, { key: [address, address] }],
     ...verdictMaps(sets).map((set) => [set, { key: mark }] as const),

@@ -6,24 +6,24 @@ import type { IpFamily } from '../../../net/ip.ts';
 import type { ProxySettings } from '../../settings.ts';
 import {
   balancerChain,
-  balancerField,
+  balancerElement,
+  drawElements,
   standardBalancers,
   WAYS,
   type Balancer,
   type Way,
 } from './balancer.ts';
 import { matchCidr, matchLocalTraffic } from './local-traffic.ts';
-import { LookupRules, waySet, type EntryKind } from './lookup-rule.ts';
+import { LookupRules, type EntryKind } from './lookup-rule.ts';
 import { REFUSAL } from './refusal.ts';
-import { KIND } from './service-code.ts';
+import { KIND, STICKY_BIT } from './service-code.ts';
 import { setTypes, verdictMaps, type ProxySets } from './sets.ts';
 import { firewallRules } from './source-ranges.ts';
 
 // The rules never change with the Services: what differs from Service to Service stands in the elements of maps.
 // A connection to a service address finds in @service-ips the number of the service port and what kind of address it
-// is, by the kind in @kinds the chain that decides on masquerade and on the pool, by the pool in @pools and
-// @balancers the chain that all pools of its size share, and that draws a number and looks up `pool . number` in
-// @endpoints.
+// is, by the kind in @kinds the chain that decides on masquerade and on the pool, and there the chain that draws a
+// number, according to what @pools says of the pool, and looks up `pool . number` in @endpoints.
 //
 // Why not a verdict map from Service to chain, as kube-proxy has it: whenever such a map gets an element, the kernel
 // walks all its elements (nft_lookup_validate), 1 ms for 10,000 Services.
@@ -46,30 +46,23 @@ export interface TablePlan {
   readonly chains: readonly NftChainChange[];
   /** Elements of the verdict maps. */
   readonly verdicts: ReadonlyMap<NftSet, readonly NftElement[]>;
+  /** Elements of `draws`. */
+  readonly draws: readonly NftElement[];
 }
 
 /** Whether a chain is the marker of a table whose maps mean the same as today's. */
 export const isMarkerOfLayout = (chain: string): boolean => chain.startsWith(MARKER_PREFIX);
 
-/** Plans by settings: some hundred rules, which whoever has the same settings shares. */
-const plans = new WeakMap<ProxySettings, Map<ProxySets, TablePlan>>();
-
 export function planTable(settings: ProxySettings, sets: ProxySets, family: IpFamily): TablePlan {
-  const known = plans.get(settings) ?? new Map<ProxySets, TablePlan>();
-  const plan = known.get(sets) ?? makePlan(settings, sets, family);
-  plans.set(settings, known.set(sets, plan));
-  return plan;
-}
-
-function makePlan(settings: ProxySettings, sets: ProxySets, family: IpFamily): TablePlan {
   const writer = new TableWriter(settings, sets, family);
   const chains = writer.chains();
   const verdicts = writer.verdicts();
+  const draws = drawElements();
   const hash = createHash('sha256')
-    .update(JSON.stringify([chains, [...verdicts.values()]]))
+    .update(JSON.stringify([chains, [...verdicts.values()], draws]))
     .digest('hex')
     .slice(0, 12);
-  return { marker: MARKER_PREFIX + hash, chains, verdicts };
+  return { marker: MARKER_PREFIX + hash, chains, verdicts, draws };
 }
 
 /** Everything of the plan, and no service port; the table must not be there. */
@@ -81,6 +74,7 @@ export function createTable(plan: TablePlan, sets: ProxySets, family: IpFamily):
     // Rules go to chains of verdict maps only, and these get their elements when all chains are there.
     ...plan.chains,
     ...[...plan.verdicts].map(([set, elements]) => ({ operation: 'add', set, elements }) as const),
+    { operation: 'add', set: sets.draws, elements: plan.draws },
     { operation: 'write-chain', table, chain: plan.marker, rules: [] },
   ];
 }
@@ -88,14 +82,15 @@ export function createTable(plan: TablePlan, sets: ProxySets, family: IpFamily):
 /** A chain that balances and the element that leads to it, for those that are not always there. */
 export function addBalancer(rules: LookupRules, sets: ProxySets, way: Way, balancer: Balancer): NftChange[] {
   const chain = balancerChain(way, balancer);
-  return [
-    { operation: 'write-chain', table: sets.table, chain, rules: rules.balance(way, balancer) },
-    { operation: 'add', set: waySet(sets, way), elements: [balancerElement(way, balancer)] },
-  ];
-}
-
-export function balancerElement(way: Way, balancer: Balancer): NftElement {
-  return { key: balancerField(balancer), value: `goto ${balancerChain(way, balancer)}` };
+  const lead = balancerElement(way, balancer);
+  const write = {
+    operation: 'write-chain',
+    table: sets.table,
+    chain,
+    rules: rules.balance(way, balancer),
+  } as const;
+  if (lead === undefined) return [write];
+  return [write, { operation: 'add', set: sets[lead.by][way], elements: [lead.element] }];
 }
 
 /** The ways that there are: without node ports on all addresses, node ports are found as service addresses are. */
@@ -147,20 +142,25 @@ class TableWriter {
     const goto = (set: NftSet, kind: number, chain: string): void => {
       verdicts.get(set)?.push({ key: indexField(kind), value: `goto ${chain}` });
     };
-    for (const kind of [cluster, clusterLocal]) goto(sets.kinds, kind, 'cluster-ip');
-    goto(sets.kinds, external, 'external');
-    goto(sets.kinds, externalLocal, 'external-local');
-    if (this.#settings.nodePortAddresses === 'all') {
-      goto(sets.nodePortKinds, external, 'nodeport-external');
-      goto(sets.nodePortKinds, externalLocal, 'nodeport-external-local');
+    for (const sticky of [false, true]) {
+      const bit = sticky ? STICKY_BIT : 0;
+      const name = (chain: string): string => `${sticky ? 'sticky-' : ''}${chain}`;
+      for (const kind of [cluster, clusterLocal]) goto(sets.kinds, kind + bit, name('cluster-ip'));
+      goto(sets.kinds, external + bit, name('external'));
+      goto(sets.kinds, externalLocal + bit, name('external-local'));
+      if (this.#settings.nodePortAddresses !== 'all') continue;
+      goto(sets.nodePortKinds, external + bit, `nodeport-${name('external')}`);
+      goto(sets.nodePortKinds, externalLocal + bit, `nodeport-${name('external-local')}`);
     }
     verdicts.set(sets.refusals, [
       { key: REFUSAL.reject, value: `goto ${REFUSE_CHAIN}` },
       { key: REFUSAL.drop, value: 'drop' },
     ]);
     for (const way of waysOf(this.#settings)) {
-      const elements = standardBalancers().map((balancer) => balancerElement(way, balancer));
-      verdicts.set(waySet(sets, way), elements);
+      for (const balancer of standardBalancers(way)) {
+        const lead = balancerElement(way, balancer);
+        if (lead !== undefined) verdicts.get(sets[lead.by][way])?.push(lead.element);
+      }
     }
     return verdicts;
   }
@@ -171,23 +171,37 @@ class TableWriter {
 
   #balancerChains(): NftChainChange[] {
     return waysOf(this.#settings).flatMap((way) =>
-      standardBalancers().map((balancer) =>
+      standardBalancers(way).map((balancer) =>
         this.#chain(balancerChain(way, balancer), this.#rules.balance(way, balancer)),
       ),
     );
   }
 
-  /** What kinds of addresses lead to. */
   #dispatchChains(kind: EntryKind): NftChainChange[] {
-    const [prefix, way, all] =
-      kind === 'service'
-        ? (['', 'lb', 'lb-all'] as const)
-        : (['nodeport-', 'nodeport', 'nodeport-all'] as const);
-    const balance = `${prefix}balance`;
-    const shortCircuit = `${prefix}short-circuit`;
-    const chains = [
-      this.#chain(balance, [this.#rules.dispatchBalancer(way)]),
-      this.#chain(shortCircuit, [this.#rules.dispatchBalancer(all)]),
+    const chains = [...this.#kindChains(kind, false), ...this.#kindChains(kind, true)];
+    if (kind === 'service') return chains;
+    return [
+      ...chains,
+      this.#chain('nodeports', [this.#rules.dispatchKind('nodeport')]),
+      this.#chain('nodeport-endpoints-check', [this.#rules.refuse('nodeport')]),
+    ];
+  }
+
+  /** What kinds of addresses lead to. */
+  #kindChains(kind: EntryKind, sticky: boolean): NftChainChange[] {
+    const [way, all] =
+      kind === 'service' ? (['lb', 'lb-all'] as const) : (['nodeport', 'nodeport-all'] as const);
+    const prefix = `${kind === 'service' ? '' : 'nodeport-'}${sticky ? 'sticky-' : ''}`;
+    // Without affinity the chain for small pools comes first, which knows the way to the others.
+    const balance = sticky ? `${prefix}balance` : way;
+    const shortCircuit = sticky ? `${prefix}short-circuit` : all;
+    return [
+      ...(sticky
+        ? [
+            this.#chain(balance, [this.#rules.dispatchAffinity(way)]),
+            this.#chain(shortCircuit, [this.#rules.dispatchAffinity(all)]),
+          ]
+        : []),
       this.#chain(`${prefix}external`, [this.#mark(), [{ statement: 'goto', chain: balance }]]),
       this.#chain(`${prefix}external-local`, [
         ...(this.#local ?? []).map((match): NftRule => [
@@ -198,12 +212,7 @@ class TableWriter {
         [...this.#fromNode(), { statement: 'goto', chain: shortCircuit }],
         [{ statement: 'goto', chain: balance }],
       ]),
-    ];
-    if (kind === 'service') return [...chains, this.#chain('cluster-ip', this.#clusterIp(balance))];
-    return [
-      ...chains,
-      this.#chain('nodeports', [this.#rules.dispatchKind('nodeport')]),
-      this.#chain('nodeport-endpoints-check', [this.#rules.refuse('nodeport')]),
+      ...(kind === 'service' ? [this.#chain(`${prefix}cluster-ip`, this.#clusterIp(balance))] : []),
     ];
   }
 

@@ -58,10 +58,7 @@ export class NftablesTracer implements Tracer {
       const sent = translate(first, outcome);
       const late = this.#filter(walk, sent, packet);
       if (late.kind !== 'pass') return late;
-      // What comes in for the node itself does not leave again.
-      const leaves = packet.inputDevice === undefined || !this.#local.has(sent.destination);
-      const masquerade =
-        leaves && walk.walk('nat-postrouting', sent).some(({ kind }) => kind === 'masquerade');
+      const masquerade = walk.walk('nat-postrouting', sent).some(({ kind }) => kind === 'masquerade');
       const text = textOf(outcome);
       endpoints.set(text, masquerade || endpoints.get(text) === true);
     }
@@ -128,7 +125,7 @@ class ObservedTable implements RuleSource {
     const planned = new Map(planTable(settings, sets, family).chains.map((one) => [one.chain, one.rules]));
     for (const chain of chains) {
       const found = parseBalancerChain(chain);
-      const rare = found === undefined || isStandard(found.balancer) ? undefined : found;
+      const rare = found === undefined || isStandard(found.way, found.balancer) ? undefined : found;
       const rules = rare === undefined ? planned.get(chain) : lookups.balance(rare.way, rare.balancer);
       if (rules !== undefined && rules.length === (counts.get(chain) ?? 0)) this.#rules.set(chain, rules);
     }
