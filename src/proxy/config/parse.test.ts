@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import { defaultKubeProxyConfig, parseKubeProxyConfig } from './parse.ts';
 import type { KubeProxyConfig } from './proxy-config.ts';
 import { fieldsWithoutEffect } from './without-effect.ts';
@@ -140,6 +141,17 @@ describe('files that are about', () => {
     expect(config.clusterCIDR.map(String)).toEqual(['10.244.0.0/16', 'fd00:10:244::/56']);
     expect(config.nftables).toMatchObject({ masqueradeAll: true, masqueradeBit: 15, syncPeriod: 60_000 });
   });
+});
+
+test('the file of the DaemonSet in deploy loads, and all of it has an effect', () => {
+  const path = join(import.meta.dirname, '..', '..', '..', 'deploy', 'flatnet-proxy.yaml');
+  const objects = parseAllDocuments(readFileSync(path, 'utf8')).map(
+    (document) => document.toJS() as { kind: string; data?: Record<string, string> },
+  );
+  const text = objects.find(({ kind }) => kind === 'ConfigMap')?.data?.['config.conf'] ?? '';
+  const config = parseKubeProxyConfig(text, 'config.conf');
+  expect(config.mode).toBe('nftables');
+  expect(fieldsWithoutEffect(config)).toEqual([]);
 });
 
 test('every field without a meaning here is told of, with the reason', () => {

@@ -9,23 +9,25 @@ const LOOK_MS = 10_000;
 const SETTLE_MS = 100;
 
 /**
- * Calls back when the content of a file is another one, until the signal is aborted. Its folder is watched rather
- * than the file, so that a file that is replaced is followed, and a ConfigMap's, whose folder `..data` is replaced.
+ * Calls back at the beginning, for who has read the file a moment before, and whenever its content is another one,
+ * until the signal is aborted. Its folder is watched rather than the file, so that a file that is replaced is
+ * followed, and a ConfigMap's, whose folder `..data` is replaced.
  */
 export async function watchFile(path: string, changed: () => void, signal: AbortSignal): Promise<void> {
   let event = new AbortController();
   const watcher = watchFolder(path, () => event.abort());
-  let last = await contentOf(path);
+  let last: string | undefined;
   while (!signal.aborted) {
+    const content = await contentOf(path);
+    // Between two steps of who replaces it there may be none for a moment.
+    if (content !== undefined && content !== last && !signal.aborted) {
+      last = content;
+      changed();
+    }
     await sleep(LOOK_MS, AbortSignal.any([signal, event.signal]));
     // Before it is read: what changes meanwhile is looked at again.
     event = new AbortController();
     await sleep(SETTLE_MS, signal);
-    const content = await contentOf(path);
-    // Between two steps of who replaces it there may be none for a moment.
-    if (signal.aborted || content === undefined || content === last) continue;
-    last = content;
-    changed();
   }
   watcher?.close();
 }
