@@ -3,6 +3,7 @@ import { FieldReader } from '../../../src/kernel/nft/field.ts';
 import type { NftElement, NftKernel } from '../../../src/kernel/nft/objects.ts';
 import { NftablesBackend } from '../../../src/proxy/backends/nftables/backend.ts';
 import { isStandard, parseBalancerChain } from '../../../src/proxy/backends/nftables/balancer.ts';
+import { NUMBER_UNIT } from '../../../src/proxy/backends/nftables/service-code.ts';
 import { proxySets, type ProxySets } from '../../../src/proxy/backends/nftables/sets.ts';
 import { NftablesTracer } from '../../../src/proxy/backends/nftables/tracer.ts';
 import type { ProxySettings } from '../../../src/proxy/settings.ts';
@@ -57,9 +58,11 @@ class CanonicalTable {
     this.#nft = nft;
     this.#sets = sets;
     const coded = [
-      ...this.#elements('serviceIps').map(([key, value]) => [Math.floor(numberIn(value) / 4), key] as const),
+      ...this.#elements('serviceIps').map(
+        ([key, value]) => [Math.floor(numberIn(value) / NUMBER_UNIT), key] as const,
+      ),
       ...this.#elements('serviceNodePorts').map(
-        ([key, value]) => [Math.floor(numberIn(value) / 4), key] as const,
+        ([key, value]) => [Math.floor(numberIn(value) / NUMBER_UNIT), key] as const,
       ),
       ...this.#elements('firewallIps').map(([key, value]) => [rangesNumber(value), key] as const),
     ];
@@ -72,7 +75,7 @@ class CanonicalTable {
   lines(): string[] {
     const kinded = ([key, value]: readonly [string, string]): string => {
       const code = numberIn(value);
-      return `${hex(key)} ${this.#name(Math.floor(code / 4))} kind ${code % 4}`;
+      return `${hex(key)} ${this.#name(Math.floor(code / NUMBER_UNIT))} kind ${code % NUMBER_UNIT}`;
     };
     return [
       ...this.#elements('serviceIps').map((one) => `service ${kinded(one)}`),
@@ -120,7 +123,9 @@ class CanonicalTable {
     const counts = this.#nft.ruleCounts(this.#sets.table);
     return [...counts].flatMap(([chain, rules]) => {
       const parsed = parseBalancerChain(chain);
-      return parsed !== undefined && !isStandard(parsed.balancer) ? [] : [`chain ${chain} ${rules}`];
+      return parsed !== undefined && !isStandard(parsed.way, parsed.balancer)
+        ? []
+        : [`chain ${chain} ${rules}`];
     });
   }
 
@@ -128,12 +133,14 @@ class CanonicalTable {
     return this.#elements(name).map(([key, value]) => `${name} ${hex(key)} ${hex(value)}`);
   }
 
-  #elements(name: Exclude<keyof ProxySets, 'table'>): (readonly [key: string, value: string])[] {
+  #elements(
+    name: Exclude<keyof ProxySets, 'table' | 'large' | 'sticky'>,
+  ): (readonly [key: string, value: string])[] {
     return this.#nft.elements(this.#sets[name]).map(({ key, value }: NftElement) => [key, value ?? '']);
   }
 
   #pool(pool: number): string {
-    return `${this.#name(Math.floor(pool / 4))} ${pool % 4}`;
+    return `${this.#name(Math.floor(pool / NUMBER_UNIT))} ${pool % NUMBER_UNIT}`;
   }
 
   #name(number: number): string {

@@ -20,7 +20,7 @@ const LOCAL_BIT = 1;
 const EXTERNAL_BIT = 2;
 /** Clients stay with their endpoints. */
 export const STICKY_BIT = 4;
-const NUMBER_UNIT = 8;
+export const NUMBER_UNIT = 8;
 
 /** `code & KIND_MASK`: kind and stickiness. */
 export const KIND_MASK = NUMBER_UNIT - 1;
