@@ -20,6 +20,8 @@ export const SO_RCVTIMEO = 20;
 export const SO_RCVBUF = 8;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
+export const IPPROTO_IP = 0;
+export const IP_FREEBIND = 15;
 export const IPPROTO_IPV6 = 41;
 export const IPV6_V6ONLY = 26;
 export const MSG_DONTWAIT = 0x40;
@@ -59,6 +61,9 @@ const SIGNATURES = {
   umount2: 'int umount2(const char *target, int flags)',
   ioctl: 'int ioctl(int fd, ulong request, void *argument)',
   malloc_trim: 'int malloc_trim(size_t pad)',
+  flock: 'int flock(int fd, int operation)',
+  inotify_init1: 'int inotify_init1(int flags)',
+  inotify_add_watch: 'int inotify_add_watch(int fd, const char *path, uint32_t mask)',
 } as const;
 
 type Call = keyof typeof SIGNATURES;
@@ -167,6 +172,32 @@ export function getsockopt(
   return value.subarray(0, length.readInt32LE());
 }
 
+/**
+ * As `setsockopt` and `getsockopt` with bytes of any size, which must not be touched meanwhile, on a thread of libuv's
+ * pool: for options that take the kernel long. Returns how many bytes the kernel took or gave.
+ */
+export async function sockoptElsewhere(
+  direction: 'get' | 'set',
+  fd: number,
+  level: number,
+  option: number,
+  value: Uint8Array,
+): Promise<number> {
+  const name = `${direction}sockopt` as const;
+  const length = Buffer.from(Int32Array.of(value.length).buffer);
+  const args = [fd, level, option, value, direction === 'get' ? length : value.length] as const;
+  const caller = native(name) as Native & { async: (...args: unknown[]) => void };
+  const result = await new Promise<number>((resolve, reject) => {
+    caller.async(...args, (error: Error | null, result: number) => {
+      if (error === null) resolve(result);
+      else reject(error);
+    });
+  });
+  // The errno stayed with that thread: asked again here, where the kernel refuses at once.
+  if (result < 0) call(name, `${name}(${level}, ${option})`, ...args);
+  return length.readInt32LE();
+}
+
 /** The address that the socket is bound to, as a raw sockaddr. */
 export function getsockname(fd: number): Buffer {
   const address = Buffer.alloc(128);
@@ -217,6 +248,32 @@ export function umount(target: string, flags: number): void {
 /** `argument` is the structure that the request reads and writes in place. */
 export function ioctl(fd: number, request: number, argument: Uint8Array, doing = 'ioctl'): number {
   return call('ioctl', doing, fd, request, argument);
+}
+
+/** Takes the lock of an open file for itself (flock(2)); false when another has it. */
+export function tryLock(fd: number): boolean {
+  const LOCK_EX_NB = 2 | 4;
+  if (native('flock')(fd, LOCK_EX_NB) >= 0) return true;
+  const errno = load().errno();
+  if (errno === ERRNO.EWOULDBLOCK || errno === ERRNO.EINTR) return false;
+  throw errnoError('lock a file', errno);
+}
+
+export function unlock(fd: number): void {
+  const LOCK_UN = 8;
+  call('flock', 'unlock a file', fd, LOCK_UN);
+}
+
+/** A descriptor that tells what happens to the file (inotify(7)): non-blocking, close-on-exec. */
+export function watchFile(path: string, mask: number): number {
+  const fd = call('inotify_init1', 'open inotify', SOCK_NONBLOCK | O_CLOEXEC);
+  try {
+    call('inotify_add_watch', `watch ${path}`, fd, path, mask);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return fd;
 }
 
 /** Returns what malloc holds free to the kernel. Does nothing where malloc is not glibc's, as with musl. */

@@ -12,6 +12,11 @@ export interface ListenOptions {
   readonly reusePort?: boolean;
   /** For `::`: accept IPv4 too. */
   readonly dualStack?: boolean;
+  /**
+   * The address need not be on a device. Of addresses that only a local route brings to the machine IPv4 knows, IPv6
+   * does not.
+   */
+  readonly freeBind?: boolean;
 }
 
 /**
@@ -24,6 +29,7 @@ export function listenTcp(host: Ip, port: number, options: ListenOptions = {}): 
     libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1);
     if (options.reusePort === true) libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, 1);
     limitFamily(fd, host, options);
+    allowAnywhere(fd, options);
     libc.bind(fd, sockaddr(host, port), doing);
     libc.listen(fd, options.backlog ?? 511, doing);
   });
@@ -34,6 +40,7 @@ export function bindUdp(host: Ip, port: number, options: ListenOptions = {}): nu
   return open(options.netns, libc.SOCK_DGRAM, host, (fd) => {
     if (options.reusePort === true) libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, 1);
     limitFamily(fd, host, options);
+    allowAnywhere(fd, options);
     libc.bind(fd, sockaddr(host, port), `bind UDP ${endpoint(host, port)}`);
   });
 }
@@ -100,6 +107,11 @@ function limitFamily(fd: number, host: Ip, options: ListenOptions): void {
   if (host.family === 6) {
     libc.setsockopt(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, options.dualStack === true ? 0 : 1);
   }
+}
+
+function allowAnywhere(fd: number, { freeBind }: ListenOptions): void {
+  // Of IPv6 sockets too: both options set the same flag.
+  if (freeBind === true) libc.setsockopt(fd, libc.IPPROTO_IP, libc.IP_FREEBIND, 1);
 }
 
 function domainOf(family: 4 | 6): number {

@@ -1,9 +1,7 @@
 import { describeError, FlatnetError } from '../../../errors/flatnet-error.ts';
 import { bindUdp, listenTcp } from '../../../kernel/netns/listen.ts';
-import { RT_TABLE_LOCAL } from '../../../kernel/netlink/constants.ts';
 import type { RouteKernel } from '../../../kernel/netlink/route-kernel.ts';
 import type { Logger } from '../../../log/logger.ts';
-import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { Protocol } from '../../services/service-spec.ts';
@@ -13,14 +11,13 @@ import type { Chance } from './balancer.ts';
 import type { Destined } from './destined.ts';
 import type { Entry } from './entries.ts';
 import { FamilyProgram, type EntryPair, type FamilyUpdate, type Realise } from './family-program.ts';
+import { ServiceAddresses } from './service-addresses.ts';
 import { ServiceTable } from './service-table.ts';
 import type { FamilyReport, ServingFamily } from './serving-family.ts';
 import { DIAL_TIMEOUTS_MS, UDP_IDLE_TIMEOUT_MS, type UserspaceSettings } from './settings.ts';
 import { TcpFront } from './tcp-front.ts';
 import { UdpFront } from './udp-front.ts';
 
-/** rtm_protocol of the local routes, so that they are known again; not one of /etc/iproute2/rt_protos. */
-const ROUTE_PROTOCOL = 71;
 const BACKLOG = 4096;
 
 export interface DirectKernels {
@@ -45,17 +42,21 @@ export class DirectFamily implements ServingFamily {
   readonly #table = new ServiceTable();
   readonly #program: FamilyProgram;
   /** By the entry's key. */
-  readonly #fronts = new Map<string, Front[]>();
-  /** Those that listen no more, but carry connections. */
-  readonly #ending = new Set<Front>();
-  /** By address, the entries that need it. */
-  readonly #addresses = new Map<string, Set<string>>();
+  readonly #fronts = new Map<string, { readonly address: string | undefined; readonly fronts: Front[] }>();
+  /** Those that listen no more, but carry connections, with the addresses of these. */
+  readonly #ending = new Map<Front, string | undefined>();
+  /** Needed by entries, by their keys, and by fronts that are ending. */
+  readonly #addresses: ServiceAddresses;
+  /** Entries that somebody else's socket is in the way of: tried again with every change. */
+  readonly #failed = new Map<string, EntryPair>();
   #drained: (() => void) | undefined;
 
   constructor(kernels: DirectKernels, settings: ProxySettings, mode: UserspaceSettings, chance: Chance) {
     this.family = kernels.family;
     this.#kernels = kernels;
     this.#settings = settings;
+    const source = settings.nodeIps.find(({ family }) => family === kernels.family);
+    this.#addresses = new ServiceAddresses(kernels.routes, kernels.family, source);
     this.#idleMs = mode.udpIdleTimeoutMs ?? UDP_IDLE_TIMEOUT_MS;
     this.#program = new FamilyProgram(realise, this.#table, chance);
   }
@@ -66,9 +67,7 @@ export class DirectFamily implements ServingFamily {
 
   async rebuild(ports: Iterable<ServicePort>): Promise<FamilyReport> {
     const report = await this.#realise(this.#program.rebuild(ports));
-    for (const { destination } of this.#ownRoutes()) {
-      if (!this.#addresses.has(destination.ip.toString())) this.#deleteRoute(destination.ip);
-    }
+    this.#addresses.prune();
     return report;
   }
 
@@ -82,7 +81,7 @@ export class DirectFamily implements ServingFamily {
   }
 
   remove(): Promise<void> {
-    for (const { destination } of this.#ownRoutes()) this.#deleteRoute(destination.ip);
+    this.#addresses.removeAll();
     return Promise.resolve();
   }
 
@@ -93,8 +92,8 @@ export class DirectFamily implements ServingFamily {
   }
 
   close(): void {
-    for (const fronts of this.#fronts.values()) for (const front of fronts) front.close();
-    for (const front of this.#ending) front.close();
+    for (const { fronts } of this.#fronts.values()) for (const front of fronts) front.close();
+    for (const front of this.#ending.keys()) front.close();
     this.#fronts.clear();
     this.#ending.clear();
     this.#kernels.routes.close();
@@ -104,10 +103,13 @@ export class DirectFamily implements ServingFamily {
     update.settle();
     const failures = [...update.failures];
     const lines: string[] = [];
-    for (const pair of update.pairs) {
+    const pairs = new Map([...this.#failed, ...update.pairs.map((pair) => [pair.entry.key, pair] as const)]);
+    this.#failed.clear();
+    for (const [key, pair] of pairs) {
       try {
         lines.push(...(await this.#reconcile(pair)));
       } catch (error) {
+        this.#failed.set(key, pair);
         // Another program has the port, say: no reason to leave the other Services alone.
         failures.push({ subject: pair.entry.what, message: describeError(error) });
       }
@@ -120,40 +122,50 @@ export class DirectFamily implements ServingFamily {
     const { key } = entry;
     const served = this.#table.get(key);
     const done: string[] = [];
-    if (served !== undefined && entry.address !== undefined) done.push(...this.#need(entry.address, key));
+    if (served !== undefined && entry.address !== undefined)
+      done.push(...this.#addresses.need(entry.address, key));
     const listens = served !== undefined && canServe(served.balancer.port, entry);
     if (listens && !this.#fronts.has(key)) {
       const fronts: Front[] = [];
-      this.#fronts.set(key, fronts);
-      for (const host of this.#hostsOf(entry, protocol))
-        fronts.push(await this.#listen(host, entry, protocol));
+      try {
+        for (const host of this.#hostsOf(entry, protocol))
+          fronts.push(await this.#listen(host, entry, protocol));
+      } catch (error) {
+        for (const front of fronts) front.close();
+        throw error;
+      }
+      this.#fronts.set(key, { address: entry.address, fronts });
       done.push(`listen at ${entry.what}`);
     }
     if (!listens && this.#stop(key)) done.push(`no longer listen at ${entry.what}`);
-    if (served === undefined && entry.address !== undefined) done.push(...this.#release(entry.address, key));
+    if (served === undefined && entry.address !== undefined)
+      done.push(...this.#addresses.release(entry.address, key));
     return done;
   }
 
   async #listen(host: Ip, entry: Entry, protocol: Protocol): Promise<Front> {
     const { netns, logger, family } = this.#kernels;
-    const inNetns = netns === undefined ? {} : { netns };
+    const options = { freeBind: true, backlog: BACKLOG, ...(netns === undefined ? {} : { netns }) };
     const destined = (source: string | undefined): Destined | undefined => this.#destined(entry, source);
+    const isMeant = (called: string | undefined): boolean =>
+      entry.address !== undefined || this.#hasNodePorts(called);
     let front: Front | undefined;
     const changed = (): void => {
-      if (front !== undefined && this.#ending.has(front)) this.#end(front);
+      if (front !== undefined && this.#ending.has(front)) this.#endIfIdle(front);
     };
     const common = { family, logger, netns, changed };
     if (protocol === 'TCP') {
-      const fd = listenTcp(host, entry.port, { ...inNetns, backlog: BACKLOG });
+      const fd = listenTcp(host, entry.port, options);
       front = await TcpFront.open(fd, {
         ...common,
         timeoutsMs: DIAL_TIMEOUTS_MS,
-        destined: ({ remoteAddress }) => destined(remoteAddress),
+        destined: ({ localAddress, remoteAddress }) =>
+          isMeant(localAddress) ? destined(remoteAddress) : undefined,
       });
       return front;
     }
     const nothing = { refuse: () => {}, ended: () => {} };
-    front = new UdpFront(bindUdp(host, entry.port, inNetns), {
+    front = new UdpFront(bindUdp(host, entry.port, options), {
       ...common,
       idleMs: this.#idleMs,
       destined: ({ address }) => {
@@ -166,20 +178,25 @@ export class DirectFamily implements ServingFamily {
 
   /** True when something listened there. What it carries goes on. */
   #stop(key: string): boolean {
-    const fronts = this.#fronts.get(key);
+    const found = this.#fronts.get(key);
     this.#fronts.delete(key);
-    for (const front of fronts ?? []) {
-      this.#ending.add(front);
+    if (found === undefined) return false;
+    for (const front of found.fronts) {
       front.stop();
-      this.#end(front);
+      this.#ending.set(front, found.address);
+      // Without the address the connections that are left would be cut.
+      if (found.address !== undefined) this.#addresses.need(found.address, front);
+      this.#endIfIdle(front);
     }
-    return fronts !== undefined;
+    return true;
   }
 
-  #end(front: Front): void {
+  #endIfIdle(front: Front): void {
     if (front.active > 0) return;
+    const address = this.#ending.get(front);
     this.#ending.delete(front);
     front.close();
+    if (address !== undefined) this.#addresses.release(address, front);
     this.#tellDrained();
   }
 
@@ -228,61 +245,11 @@ export class DirectFamily implements ServingFamily {
     return [...own(nodeIps), ...(localhostNodePorts && this.family === 4 ? [Ip.parse('127.0.0.1')] : [])];
   }
 
-  #need(address: string, key: string): string[] {
-    const users = this.#addresses.get(address);
-    if (users !== undefined) {
-      users.add(key);
-      return [];
-    }
-    this.#addresses.set(address, new Set([key]));
-    const { routes } = this.#kernels;
-    const ip = Ip.parse(address);
-    const source = this.#settings.nodeIps.find(({ family }) => family === this.family);
-    try {
-      routes.addRoute({
-        ...this.#routeKey(ip),
-        ...(routes.link('lo') === undefined ? {} : { link: routes.link('lo')?.index ?? 1 }),
-        ...(source === undefined ? {} : { source }),
-      });
-      return [`ip route add local ${address} dev lo`];
-    } catch (error) {
-      // One of the node's own addresses, or a route that an earlier process made.
-      if (error instanceof FlatnetError && error.code === 'EEXIST') return [];
-      this.#addresses.delete(address);
-      throw error;
-    }
-  }
-
-  #release(address: string, key: string): string[] {
-    const users = this.#addresses.get(address);
-    users?.delete(key);
-    if (users === undefined || users.size > 0) return [];
-    this.#addresses.delete(address);
-    return this.#deleteRoute(Ip.parse(address)) ? [`ip route del local ${address} dev lo`] : [];
-  }
-
-  #deleteRoute(ip: Ip): boolean {
-    try {
-      this.#kernels.routes.deleteRoute(this.#routeKey(ip));
-      return true;
-    } catch (error) {
-      // Not ours, or gone.
-      if (error instanceof FlatnetError && error.code === 'ESRCH') return false;
-      throw error;
-    }
-  }
-
-  #routeKey(ip: Ip) {
-    const destination = new Cidr(ip, this.family === 4 ? 32 : 128);
-    return { destination, type: 'local', table: RT_TABLE_LOCAL, protocol: ROUTE_PROTOCOL } as const;
-  }
-
-  #ownRoutes() {
-    return this.#kernels.routes.routes({
-      family: this.family,
-      table: RT_TABLE_LOCAL,
-      protocol: ROUTE_PROTOCOL,
-    });
+  /** A socket of all addresses is one of the loopback addresses too. */
+  #hasNodePorts(called: string | undefined): boolean {
+    const { nodePortAddresses, localhostNodePorts } = this.#settings;
+    if (called === undefined || nodePortAddresses !== 'all') return true;
+    return this.family === 6 ? called !== '::1' : localhostNodePorts || !called.startsWith('127.');
   }
 }
 

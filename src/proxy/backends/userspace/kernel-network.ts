@@ -68,14 +68,16 @@ export class KernelNetwork {
   }
 
   /** A TCP server among the pods. */
-  serve(host: string, port: number, handle: (socket: net.Socket) => void, place: Place = 'pod'): void {
+  serve(host: string, port: number, handle: (socket: net.Socket) => void, place: Place = 'pod'): () => void {
     const server = net.createServer({ allowHalfOpen: true }, (socket) => {
       socket.on('error', () => {});
       this.#ends.push(() => socket.destroy());
       handle(socket);
     });
     server.listen({ fd: listenTcp(Ip.parse(host), port, { netns: this.netns(place), backlog: 1024 }) });
-    this.#ends.push(() => server.close());
+    const end = (): void => void server.close();
+    this.#ends.push(end);
+    return end;
   }
 
   /** A TCP server that says its own address and its client's. */
