@@ -38,6 +38,8 @@ printf '#!/bin/sh\nMODPROBE_OPTIONS="-d /run/modprobe" exec modprobe "$@"\n' >/r
 chmod 755 /run/modprobe/modprobe
 echo /run/modprobe/modprobe >/proc/sys/kernel/modprobe
 export MODPROBE_OPTIONS='-d /run/modprobe'
+# A machine has it without being asked.
+modprobe ipv6
 hostname uml
 ip link set lo up
 
