@@ -196,8 +196,6 @@ export class ServiceProxy {
 
   #firstSync(): void {
     this.#tellSynced();
-    // Lists, plans and the transaction of a whole cluster: several times what stays.
-    setImmediate(releaseMemory);
     const { kernels, sync } = this.#running ?? {};
     if (kernels === undefined || sync?.active === undefined) return;
     const { logger } = this.#options;
@@ -205,7 +203,11 @@ export class ServiceProxy {
     const mayHaveLeft = (mode: ProxyMode): boolean => kernels.mayHaveLeft(mode);
     const open = async (mode: ProxyMode): Promise<ProxyBackend> =>
       kernels.openBackend(mode, this.#settings(), this.#config);
-    this.#turn = this.#turn.then(async () => removeLeftovers({ active, mayHaveLeft, open, logger }));
+    this.#turn = this.#turn.then(async () => {
+      await removeLeftovers({ active, mayHaveLeft, open, logger });
+      // Lists, plans and the transaction of a whole cluster: several times what stays.
+      releaseMemory();
+    });
   }
 
   /** What the node and the machine say is followed from when the first sync is there. */
@@ -281,7 +283,7 @@ export class ServiceProxy {
 
   /** Two that are the same need no new backend. */
   #keyOf(settings: ProxySettings): string {
-    const { mode, iptables, ipvs, nftables } = this.#config;
-    return JSON.stringify([mode, settings, iptables, ipvs, nftables]);
+    const { mode, iptables, ipvs, nftables, portRange, udpIdleTimeout } = this.#config;
+    return JSON.stringify([mode, settings, iptables, ipvs, nftables, portRange, udpIdleTimeout]);
   }
 }

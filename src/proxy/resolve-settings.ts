@@ -1,7 +1,6 @@
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
 import { Ip, type IpFamily } from '../net/ip.ts';
-import type { ProxyMode } from './backend.ts';
 import type { ProxyConfig } from './config/proxy-config.ts';
 import type { NodeFacts } from './node-facts.ts';
 import type { LocalTraffic, NodePortAddresses, ProxySettings } from './settings.ts';
@@ -30,7 +29,6 @@ const LINK_LOCAL = Cidr.parse('fe80::/10');
 export function resolveSettings(sources: SettingsSources): ProxySettings {
   const { config, node, serviceCidrs, addresses } = sources;
   const nodeIps = withBindAddress(node.ips, config.bindAddress);
-  const families = familiesOf(config.mode, nodeIps, sources.families);
   const [primary] = nodeIps;
   if (primary !== undefined && !sources.families.includes(primary.family)) {
     throw new FlatnetError(
@@ -41,6 +39,10 @@ export function resolveSettings(sources: SettingsSources): ProxySettings {
       },
     );
   }
+  // A family that the node has no address of has hardly Services in its cluster, and its kernel may lack what they need.
+  const families = sources.families.filter(
+    (family) => nodeIps.length === 0 || nodeIps.some((ip) => ip.family === family),
+  );
   // kube-proxy's ipvs mode takes these two from the iptables section, and so does userspace.
   const { masqueradeAll, masqueradeBit } = config.mode === 'nftables' ? config.nftables : config.iptables;
   return {
@@ -53,17 +55,6 @@ export function resolveSettings(sources: SettingsSources): ProxySettings {
     masqueradeAll,
     masqueradeBit,
   };
-}
-
-/** The ports of the userspace mode are on the node's own address: without one the family cannot be served. */
-function familiesOf(
-  mode: ProxyMode,
-  nodeIps: readonly Ip[],
-  families: readonly IpFamily[],
-): readonly IpFamily[] {
-  return mode === 'userspace'
-    ? families.filter((family) => nodeIps.some((ip) => ip.family === family))
-    : families;
 }
 
 /** --bind-address is, where it is one, the node's address of its family, and the primary one. */
