@@ -56,9 +56,12 @@ export class NftablesTracer implements Tracer {
         continue;
       }
       const sent = translate(first, outcome);
-      const late = this.#filter(walk, sent, packet);
-      if (late.kind !== 'pass') return late;
-      const masquerade = walk.walk('nat-postrouting', sent).some(({ kind }) => kind === 'masquerade');
+      const filtered = this.#filter(walk, sent, packet);
+      if (filtered.kind !== 'pass') return filtered;
+      // What comes in for the node itself does not leave it.
+      const leaves = packet.inputDevice === undefined || !this.#local.has(sent.destination);
+      const late = leaves ? walk.walk('nat-postrouting', sent) : [];
+      const masquerade = late.some(({ kind }) => kind === 'masquerade');
       const text = textOf(outcome);
       endpoints.set(text, masquerade || endpoints.get(text) === true);
     }
