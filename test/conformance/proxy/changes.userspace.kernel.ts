@@ -1,4 +1,4 @@
-import { describeChanges } from './changes-suite.ts';
 import { USERSPACE } from './modes.ts';
+import { describeChanges } from './changes-suite.ts';
 
 describeChanges(USERSPACE);

@@ -1,4 +1,6 @@
+import { createLogger } from '../../../src/log/logger.ts';
 import type { ProxyBackend, ProxyMode } from '../../../src/proxy/backend.ts';
+import { openBackend } from '../../../src/proxy/open-backend.ts';
 import type { ProxySettings } from '../../../src/proxy/settings.ts';
 
 /** A mode, or a variant of one, as the suite opens it. */
@@ -10,14 +12,15 @@ export interface ConformingMode {
   open(settings: ProxySettings, netns: number): Promise<ProxyBackend>;
 }
 
-export const NFTABLES: ConformingMode = {
-  name: 'nftables',
-  mode: 'nftables',
-  async open(settings, netns) {
-    const { NftablesBackend } = await import('../../../src/proxy/backends/nftables/backend.ts');
-    return await NftablesBackend.open(settings, { netns });
-  },
-};
+const logger = createLogger('conformance', 'silent');
+
+function usual(mode: ProxyMode): ConformingMode {
+  return {
+    name: mode,
+    mode,
+    open: async (settings, netns) => await openBackend(mode, settings, {}, { netns, logger }),
+  };
+}
 
 function iptables(variant: 'legacy' | 'nft'): ConformingMode {
   return {
@@ -25,19 +28,13 @@ function iptables(variant: 'legacy' | 'nft'): ConformingMode {
     mode: 'iptables',
     async open(settings, netns) {
       const { IptablesBackend } = await import('../../../src/proxy/backends/iptables/backend.ts');
-      return await IptablesBackend.open(settings, { variant }, undefined, netns);
+      return await IptablesBackend.open(settings, { variant }, logger, netns);
     },
   };
 }
 
+export const NFTABLES = usual('nftables');
 export const IPTABLES_LEGACY = iptables('legacy');
 export const IPTABLES_NFT = iptables('nft');
-
-export const USERSPACE: ConformingMode = {
-  name: 'userspace',
-  mode: 'userspace',
-  async open(settings, netns) {
-    const { UserspaceBackend } = await import('../../../src/proxy/backends/userspace/backend.ts');
-    return await UserspaceBackend.open(settings, {}, undefined, netns);
-  },
-};
+export const USERSPACE = usual('userspace');
+export const IPVS = usual('ipvs');

@@ -1,6 +1,7 @@
 import type { IpFamily } from '../../../../src/net/ip.ts';
 import type { ProxyMode } from '../../../../src/proxy/backend.ts';
 import { addressOf, type Address } from '../call-row.ts';
+import type { CallSlots } from '../call-slots.ts';
 import type { CallOptions, CallResult, HeldConnection } from '../host.ts';
 import type { TestService } from '../objects.ts';
 import type { Caller, Row, Target } from '../row.ts';
@@ -12,21 +13,30 @@ export interface Story {
   readonly name: string;
   /** Modes that cannot do it, and why. */
   readonly except?: Partial<Record<ProxyMode, string>>;
+  /** Told when all others have ended: time matters, and a busy process would take it for silence. */
+  readonly quiet?: boolean;
   readonly tell: (scene: Scene) => Promise<void>;
 }
 
 export type Called = Pick<Row, 'port' | 'protocol'> & Pick<CallOptions, 'localAddress' | 'localPort'>;
 
+/** What all stories share. */
+export interface Stage {
+  readonly network: ProxyNetwork;
+  readonly cluster: TestCluster;
+  readonly slots: CallSlots;
+}
+
 /** Services of one story in one family, and those who call them. */
 export class Scene {
   readonly family: IpFamily;
   readonly cluster: TestCluster;
-  readonly #network: ProxyNetwork;
+  readonly #stage: Stage;
   readonly #number: number;
 
-  constructor(network: ProxyNetwork, cluster: TestCluster, family: IpFamily, number: number) {
-    this.#network = network;
-    this.cluster = cluster;
+  constructor(stage: Stage, family: IpFamily, number: number) {
+    this.#stage = stage;
+    this.cluster = stage.cluster;
     this.family = family;
     this.#number = number;
   }
@@ -45,12 +55,15 @@ export class Scene {
   async call(from: Caller, service: TestService, to: Target, options: Called = {}): Promise<CallResult> {
     const { host, port, protocol } = this.address(service, to, options);
     const { localAddress, localPort } = options;
-    return await this.#network.caller(from).call(host, port, {
-      protocol,
-      timeoutMs: 3000,
-      ...(localAddress === undefined ? {} : { localAddress }),
-      ...(localPort === undefined ? {} : { localPort }),
-    });
+    const { network, slots } = this.#stage;
+    return await slots.use(async () =>
+      network.caller(from).call(host, port, {
+        protocol,
+        timeoutMs: 3000,
+        ...(localAddress === undefined ? {} : { localAddress }),
+        ...(localPort === undefined ? {} : { localPort }),
+      }),
+    );
   }
 
   /** Name of who answers, or `rejected`, `dropped` … */
@@ -82,6 +95,6 @@ export class Scene {
 
   hold(from: Caller, service: TestService, to: Target, port?: number): HeldConnection {
     const { host, port: number } = this.address(service, to, port === undefined ? {} : { port });
-    return this.#network.caller(from).hold(host, number);
+    return this.#stage.network.caller(from).hold(host, number);
   }
 }

@@ -1,0 +1,4 @@
+import { IPVS } from './modes.ts';
+import { describeRows } from './rows-suite.ts';
+
+describeRows(IPVS);
