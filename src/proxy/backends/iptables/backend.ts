@@ -58,7 +58,8 @@ export class IptablesBackend implements ProxyBackend {
     const { variant, why } = await chooseVariant(modeSettings.variant, netns);
     logger?.info({ variant, why }, `iptables variant ${variant}: ${why}`);
     const kernels: IptablesKernel[] = [];
-    for (const family of settings.families) kernels.push(await openIptables({ family, variant, netns }));
+    for (const family of settings.families)
+      kernels.push(await openIptables({ family, variant, netns, inProcess: true }));
     return new IptablesBackend(kernels, new KernelNodeState(netns), settings);
   }
 
