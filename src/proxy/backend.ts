@@ -35,6 +35,14 @@ export interface RuleCount {
   readonly total: number;
 }
 
+/** Packets that rules of the iptables mode count, by what kube-proxy's metrics call them. */
+export interface PacketCounts {
+  /** Dropped, as connection tracking cannot place them. */
+  readonly invalidDropped?: number;
+  /** Accepted on node ports of the loopback interface. */
+  readonly localhostNodePorts?: number;
+}
+
 /**
  * Service ports in the kernel, in one of the modes. Calls come one after the other, never two at once. What is in the
  * kernel when it starts is adopted, and stays when it is closed.
@@ -59,6 +67,8 @@ export interface ProxyBackend {
    * that are established go on.
    */
   remove(): Promise<void>;
+  /** Read from the kernel when somebody asks for metrics. */
+  packetCounts?(): PacketCounts;
   /** After `remove`: resolves when the last connection that this process itself carries has ended. */
   drained?(): Promise<void>;
   close(): Promise<void>;

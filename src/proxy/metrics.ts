@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { IpFamily } from '../net/ip.ts';
-import type { ProxyMode, RuleCount } from './backend.ts';
+import type { PacketCounts, ProxyMode, RuleCount } from './backend.ts';
 
 // Names, labels and words are kube-proxy's (pkg/proxy/metrics, 1.36), so that existing dashboards and alerts work.
 
@@ -136,31 +136,59 @@ function health(make: MetricMaker) {
   };
 }
 
-function tableFailures(make: MetricMaker): Partial<Record<ProxyMode, Counter<'ip_family'>>> {
-  return {
-    iptables: make.counter(
-      `${RULES}_iptables_restore_failures_total`,
-      'Cumulative proxy iptables restore failures',
-      FAMILY,
-    ),
-    nftables: make.counter(
-      `${RULES}_nftables_sync_failures_total`,
-      'Cumulative proxy nftables sync failures',
-      FAMILY,
-    ),
+type Failures = (mode: ProxyMode, families: readonly IpFamily[], full: boolean) => void;
+
+/** kube-proxy's ipvs mode counts what iptables refuses as well. */
+function failures(make: MetricMaker): Failures {
+  const all = make.counter('flatnet_proxy_sync_failures_total', 'Syncs that the kernel refused, in any mode');
+  const counter = (name: string, help: string): Counter<'ip_family'> =>
+    make.counter(`${RULES}_${name}_failures_total`, help, FAMILY);
+  const restore = counter('iptables_restore', 'Cumulative proxy iptables restore failures');
+  const partial = counter('iptables_partial_restore', 'Cumulative proxy iptables partial restore failures');
+  const nftables = counter('nftables_sync', 'Cumulative proxy nftables sync failures');
+  // One transaction writes and cleans up here: it fails as a whole.
+  counter('nftables_cleanup', 'Cumulative proxy nftables cleanup failures');
+  const ofIptables = (full: boolean): Counter<'ip_family'>[] => (full ? [restore] : [restore, partial]);
+  return (mode, families, full) => {
+    all.inc();
+    const own = mode === 'nftables' ? [nftables] : mode === 'userspace' ? [] : ofIptables(full);
+    for (const family of families) for (const one of own) one.inc({ ip_family: familyLabel(family) });
   };
 }
 
-/** A proxy that is made anew in the same process begins to count anew. */
-export function createProxyMetrics(registry: Registry) {
+/** Counted by the kernel: read at each scrape, shown where there are such counters. */
+function packets(registry: Registry, read: () => PacketCounts): void {
+  const counted = (name: string, help: string, value: (counts: PacketCounts) => number | undefined): void => {
+    const made = new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect: () => {
+        made.reset();
+        made.inc(value(read()) ?? 0);
+      },
+    });
+  };
+  counted(
+    'kubeproxy_iptables_ct_state_invalid_dropped_packets_total',
+    'packets dropped by iptables to work around conntrack problems',
+    ({ invalidDropped }) => invalidDropped,
+  );
+  counted(
+    'kubeproxy_iptables_localhost_nodeports_accepted_packets_total',
+    'Number of packets accepted on nodeports of loopback interface',
+    ({ localhostNodePorts }) => localhostNodePorts,
+  );
+}
+
+/**
+ * A proxy that is made anew in the same process begins to count anew. `packetCounts`: of the backend in use.
+ */
+export function createProxyMetrics(registry: Registry, packetCounts: () => PacketCounts = () => ({})) {
   const own = /^(kubeproxy|flatnet_proxy)_/;
   for (const { name } of registry.getMetricsAsArray()) if (own.test(name)) registry.removeSingleMetric(name);
+  packets(registry, packetCounts);
   const make = new MetricMaker(registry);
-  const failures = make.counter(
-    'flatnet_proxy_sync_failures_total',
-    'Syncs that the kernel refused, in any mode',
-  );
-  const failuresOfMode = tableFailures(make);
   const tables = ['ip_family', 'table'] as const;
   const total = make.gauge(
     `${RULES}_iptables_total`,
@@ -177,10 +205,8 @@ export function createProxyMetrics(registry: Registry) {
     ...changes(make),
     ...flows(make),
     ...health(make),
-    failed: (mode: ProxyMode, families: readonly IpFamily[]): void => {
-      failures.inc();
-      for (const family of families) failuresOfMode[mode]?.inc({ ip_family: familyLabel(family) });
-    },
+    /** `full`: of a full sync. */
+    failed: failures(make),
     rules: (counts: readonly RuleCount[]): void => {
       for (const { family, table, written, total: owned } of counts) {
         total.set({ ip_family: familyLabel(family), table }, owned);

@@ -73,7 +73,10 @@ export class ServiceProxy {
   constructor(options: ServiceProxyOptions) {
     this.#options = options;
     this.#config = options.config;
-    this.metrics = createProxyMetrics(options.registry);
+    this.metrics = createProxyMetrics(
+      options.registry,
+      () => this.#running?.sync.active?.backend.packetCounts?.() ?? {},
+    );
     this.#synced = new Promise((resolve) => (this.#tellSynced = resolve));
   }
 

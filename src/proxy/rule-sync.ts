@@ -21,7 +21,7 @@ export interface SyncListener {
   programmed(id: string, port: ServicePort | undefined): void;
   synced(active: ActiveBackend, report: SyncReport, full: boolean, seconds: number): void;
   /** Nothing of it was taken; it will be tried again. */
-  failed(active: ActiveBackend, error: unknown): void;
+  failed(active: ActiveBackend, error: unknown, full: boolean): void;
   /** Another program had changed rules; `lines` tell what was done about it. */
   repaired(active: ActiveBackend, lines: readonly string[]): void;
 }
@@ -183,7 +183,7 @@ export class RuleSync {
       const report = changes.length === 0 ? NOTHING : await active.backend.update(changes);
       this.#tell(active, report, changes, started);
     } catch (error) {
-      this.#fail(active, error);
+      this.#fail(active, error, false);
     }
   }
 
@@ -211,7 +211,7 @@ export class RuleSync {
       this.#synced(active, report, true, (performance.now() - started) / 1000);
       return report;
     } catch (error) {
-      this.#fail(active, error);
+      this.#fail(active, error, true);
       return undefined;
     }
   }
@@ -236,9 +236,9 @@ export class RuleSync {
     } else if (full) this.#backoff.reset();
   }
 
-  #fail(active: ActiveBackend, error: unknown): void {
+  #fail(active: ActiveBackend, error: unknown, full: boolean): void {
     this.#refused = true;
-    this.#listener.failed(active, error);
+    this.#listener.failed(active, error, full);
     this.#rebuildLater(0);
   }
 

@@ -62,11 +62,11 @@ export class SyncOutcome implements SyncListener {
     this.#first = false;
   }
 
-  failed({ backend, families }: ActiveBackend, error: unknown): void {
+  failed({ backend, families }: ActiveBackend, error: unknown, full: boolean): void {
     const { health, metrics, logger } = this.#options;
     const reason = describeError(error);
     health.failed(reason);
-    metrics.failed(backend.mode, families);
+    metrics.failed(backend.mode, families, full);
     logger.error({ err: error }, `cannot program Services: ${reason}`);
   }
 
