@@ -5,6 +5,7 @@ import { FlatnetError } from '../errors/flatnet-error.ts';
 import { createLogger } from '../log/logger.ts';
 import { readInvocation, type FlagValues } from '../proxy/config/invocation.ts';
 import { writeKubeProxyConfig } from '../proxy/config/write.ts';
+import { initialise } from '../proxy/server/initialise.ts';
 import { ProxyServer } from '../proxy/server/proxy-server.ts';
 import { cleanUp } from '../proxy/server/clean-up.ts';
 import { commandWithFlags, valuesOf } from './proxy-flags.ts';
@@ -51,11 +52,12 @@ async function run(flags: FlagValues, self: Command): Promise<void> {
   const setVerbosity = (verbosity: number): void => {
     logger.level = levelOf(verbosity);
   };
-  const server = new ProxyServer({ flags, invocation, logger, setVerbosity });
   if (flags.get('init-only') === true) {
-    await server.initialise();
+    await initialise(config, logger);
+    logger.info({ mode: config.mode }, 'initialised');
     return;
   }
+  const server = new ProxyServer({ flags, invocation, logger, setVerbosity });
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
   await server.run(stop.signal);

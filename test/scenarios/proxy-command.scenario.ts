@@ -147,6 +147,20 @@ test('bindAddressHardFail ends the process when a port is taken', async () => {
   expect(machine.log).toContain('healthzBindAddress 127.0.0.1:6443: cannot listen');
 });
 
+test('--init-only sets what the kernel needs, and no rule', async () => {
+  await machine.run('sysctl', '-qw', 'net.ipv4.conf.all.route_localnet=0');
+  await machine.flatnetProxy(
+    '--init-only',
+    '--proxy-mode=iptables',
+    '--conntrack-tcp-timeout-established=20h',
+  );
+  expect(await machine.run('sysctl', '-n', 'net.ipv4.conf.all.route_localnet')).toBe('1\n');
+  expect(await machine.run('sysctl', '-n', 'net.netfilter.nf_conntrack_tcp_timeout_established')).toBe(
+    '72000\n',
+  );
+  expect(await leftovers()).toEqual([]);
+});
+
 test('exit codes: 2 for flags, 1 for a file', async () => {
   const fails = async (...args: string[]): Promise<CommandError> =>
     machine.flatnetProxy(...args).then(

@@ -64,13 +64,6 @@ export class ProxyServer {
     }
   }
 
-  /** What needs more than CAP_NET_ADMIN. */
-  async initialise(): Promise<void> {
-    const { invocation, logger } = this.#options;
-    await setUpMachine(invocation.config, logger);
-    logger.info('initialised');
-  }
-
   async #runSessions(first: Current, signal: AbortSignal): Promise<void> {
     let fallback: KubeProxyConfig | undefined;
     for (let current: Current | undefined = first; current !== undefined && !signal.aborted;) {
