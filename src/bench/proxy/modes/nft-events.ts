@@ -11,6 +11,7 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_NEWRULE = 6;
 const NFT_MSG_DELRULE = 8;
 const NFT_MSG_NEWSETELEM = 12;
+const NFT_MSG_DELSETELEM = 14;
 const NFTA_RULE_TABLE = 1;
 const NFTA_RULE_CHAIN = 2;
 const NFGENMSG_BYTES = 4;
@@ -50,14 +51,16 @@ export class NftEvents {
     throw new FlatnetError(`nf_tables told no change of ${what} for a minute`, { code: 'ETIMEDOUT' });
   }
 
-  waitForElement(set: NftSet, element: NftElement): void {
-    this.waitFor(setName(set), (operation, body) => {
-      if (operation !== NFT_MSG_NEWSETELEM) return false;
+  /** An element with that data came to the map, or went from it. */
+  waitForElement(map: NftSet, what: 'there' | 'gone', value: string): void {
+    const wanted = what === 'there' ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
+    this.waitFor(setName(map), (operation, body) => {
+      if (operation !== wanted) return false;
       const header = decodeElementsHeader(body);
-      if (header.table !== set.table.name || header.set !== set.name) return false;
+      if (header.table !== map.table.name || header.set !== map.name) return false;
       const found: NftElement[] = [];
-      decodeElements(body, set.kind, found);
-      return found.some((other) => other.key === element.key && other.value === element.value);
+      decodeElements(body, map.kind, found);
+      return found.some((element) => element.value === value);
     });
   }
 

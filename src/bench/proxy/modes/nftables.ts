@@ -1,10 +1,4 @@
-import {
-  addressField,
-  endpointData,
-  indexField,
-  portField,
-  protocolField,
-} from '../../../kernel/nft/field.ts';
+import { addressField, endpointData, portField, protocolField } from '../../../kernel/nft/field.ts';
 import { NftSocket } from '../../../kernel/nft/nft-socket.ts';
 import { poolKeyOf, poolValueOf } from '../../../proxy/backends/nftables/held-service.ts';
 import { proxySets } from '../../../proxy/backends/nftables/sets.ts';
@@ -28,8 +22,6 @@ export const NFTABLES: BenchMode = {
 class NftablesView implements KernelView {
   readonly #network: BenchNetwork;
   #events: NftEvents | undefined;
-  /** Where each Service's endpoints are: that does not change any more. */
-  #pools: ReadonlyMap<string, string> | undefined;
 
   constructor(network: BenchNetwork) {
     this.#network = network;
@@ -38,36 +30,27 @@ class NftablesView implements KernelView {
   expectChange(): void {
     // Opened late: a first sync is more than the socket could hold.
     this.#events ??= new NftEvents(this.#network.node.fd);
-    this.#pools ??= this.#readPools();
   }
 
-  awaitChange({ kind, index, pods, pod, place }: Change): void {
-    const pool = this.#pools?.get(entryOf(index)) ?? '';
-    if (kind === 'remove') {
-      this.#events?.waitForElement(SETS.pools, { key: pool, value: poolValueOf(pods.length) });
-      return;
-    }
-    const value = endpointData(podIp(pod), TARGET_PORT);
-    this.#events?.waitForElement(SETS.endpoints, { key: pool + indexField(place), value });
+  awaitChange({ kind, pod }: Change): void {
+    this.#events?.waitForElement(SETS.endpoints, kind === 'remove' ? 'gone' : 'there', dataOf(pod));
   }
 
   verify(cluster: BenchCluster): void {
     const nft = NftSocket.open({ netns: this.#network.node.fd });
     try {
-      const endpoints = new Map(nft.elements(SETS.endpoints).map(({ key, value }) => [key, value]));
+      const codes = new Map(nft.elements(SETS.serviceIps).map(({ key, value }) => [key, value]));
       const counts = new Map(nft.elements(SETS.pools).map(({ key, value }) => [key, value]));
-      const pools = poolsOf(nft);
+      const endpoints = endpointsByPool(nft);
       for (const [index, pods] of cluster.pods.entries()) {
-        const pool = pools.get(entryOf(index)) ?? '';
-        const held = new Set(pods.map((_, number) => endpoints.get(pool + indexField(number))));
-        const wanted = pods.map((pod) => endpointData(podIp(pod), TARGET_PORT));
-        const right = wanted.every((endpoint) => held.has(endpoint));
+        const pool = poolKeyOf(codes.get(keyOf(index))) ?? '';
+        const held = endpoints.get(pool) ?? new Set();
+        const right = held.size === pods.length && pods.every((pod) => held.has(dataOf(pod)));
         if (!right || counts.get(pool) !== poolValueOf(pods.length)) {
           throw wrongInKernel(`something else for Service ${index}`);
         }
       }
-      const total = cluster.pods.reduce((sum, pods) => sum + pods.length, 0);
-      if (endpoints.size !== total) throw wrongInKernel('more endpoints than there are');
+      if (endpoints.size !== cluster.pods.length) throw wrongInKernel('more Services than there are');
     } finally {
       nft.close();
     }
@@ -76,22 +59,22 @@ class NftablesView implements KernelView {
   close(): void {
     this.#events?.close();
   }
+}
 
-  #readPools(): ReadonlyMap<string, string> {
-    const nft = NftSocket.open({ netns: this.#network.node.fd });
-    try {
-      return poolsOf(nft);
-    } finally {
-      nft.close();
-    }
+const dataOf = (pod: number): string => endpointData(podIp(pod), TARGET_PORT);
+
+const keyOf = (index: number): string =>
+  addressField(clusterIp(index)) + protocolField('TCP') + portField(SERVICE_PORT);
+
+function endpointsByPool(nft: NftSocket): Map<string, Set<string | undefined>> {
+  // The pool is the first field of the key, a number of 32 bits.
+  const poolBytes = 4;
+  const pools = new Map<string, Set<string | undefined>>();
+  for (const { key, value } of nft.elements(SETS.endpoints)) {
+    const pool = key.slice(0, poolBytes);
+    const endpoints = pools.get(pool);
+    if (endpoints === undefined) pools.set(pool, new Set([value]));
+    else endpoints.add(value);
   }
-}
-
-/** By the entries of `service-ips`. */
-function poolsOf(nft: NftSocket): Map<string, string> {
-  return new Map(nft.elements(SETS.serviceIps).map(({ key, value }) => [key, poolKeyOf(value) ?? '']));
-}
-
-function entryOf(index: number): string {
-  return addressField(clusterIp(index)) + protocolField('TCP') + portField(SERVICE_PORT);
+  return pools;
 }
