@@ -99,6 +99,25 @@ test('other changes are taken without a new process: another port of the metrics
   expect(await machine.call(CLUSTER_IP)).toBe(HELLO);
 });
 
+test('a change that turns out not to work is taken back', async () => {
+  machine.editConfig((text) =>
+    text
+      .replace('bindAddressHardFail: false', 'bindAddressHardFail: true')
+      .replace('healthzBindAddress: ""', 'healthzBindAddress: 127.0.0.1:6443'),
+  );
+  await until(
+    async () => Promise.resolve(machine.log),
+    /healthzBindAddress 127\.0\.0\.1:6443: cannot listen[\s\S]*going back to the one before/,
+  );
+  await until(async () => machine.get('/healthz'), /200$/);
+  expect(await machine.call(CLUSTER_IP)).toBe(HELLO);
+  machine.editConfig((text) =>
+    text
+      .replace('bindAddressHardFail: true', 'bindAddressHardFail: false')
+      .replace('healthzBindAddress: 127.0.0.1:6443', 'healthzBindAddress: ""'),
+  );
+});
+
 test('on SIGTERM all stays in the kernel', async () => {
   expect(await machine.stopProxy()).toBe(0);
   expect(await machine.call(CLUSTER_IP)).toBe(HELLO);
