@@ -37,16 +37,20 @@ export interface LeftoverOptions {
   readonly mayHaveLeft: (mode: ProxyMode) => boolean;
   readonly open: (mode: ProxyMode) => Promise<ProxyBackend>;
   readonly logger: Logger;
+  /** No further mode is looked at once it is aborted. */
+  readonly signal: AbortSignal;
 }
 
 /**
  * Removes what a process that ran in another mode left in the kernel. To be called when the active mode serves
  * everything. A mode that the kernel or the machine cannot serve has left nothing; nothing here is fatal.
  */
-export async function removeLeftovers({ active, mayHaveLeft, open, logger }: LeftoverOptions): Promise<void> {
+export async function removeLeftovers(options: LeftoverOptions): Promise<void> {
+  const { active, mayHaveLeft, open, logger, signal } = options;
   for (const mode of PROXY_MODES) {
-    if (mode === active || !mayHaveLeft(mode)) continue;
+    if (signal.aborted) return;
     try {
+      if (mode === active || !mayHaveLeft(mode)) continue;
       await retireMode(await open(mode), { remove: true, logger });
     } catch (error) {
       logger.debug({ mode, error: describeError(error) }, 'this mode has left nothing that could be removed');

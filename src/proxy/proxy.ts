@@ -1,6 +1,6 @@
 import type { Registry } from 'prom-client';
 import type { ApiClient } from '../cluster/api-client.ts';
-import { FlatnetError } from '../errors/flatnet-error.ts';
+import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
 import { releaseMemory } from '../kernel/libc/release-memory.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
@@ -140,7 +140,7 @@ export class ServiceProxy {
       end.abort();
       this.#running?.healthChecks.close();
       this.#running = undefined;
-      await Promise.all([...background, surroundings.ended()]);
+      await Promise.all([...background, surroundings.ended(), this.#turn]);
       kernels.conntrack?.close();
       routes.close();
     }
@@ -199,15 +199,16 @@ export class ServiceProxy {
 
   #firstSync(): void {
     this.#tellSynced();
-    const { kernels, sync } = this.#running ?? {};
-    if (kernels === undefined || sync?.active === undefined) return;
+    const running = this.#running;
+    if (running?.sync.active === undefined) return;
+    const { kernels, signal } = running;
     const { logger } = this.#options;
-    const active = sync.active.backend.mode;
+    const active = this.mode;
     const mayHaveLeft = (mode: ProxyMode): boolean => kernels.mayHaveLeft(mode);
     const open = async (mode: ProxyMode): Promise<ProxyBackend> =>
       kernels.openBackend(mode, this.#settings(), this.#config);
     this.#turn = this.#turn.then(async () => {
-      await removeLeftovers({ active, mayHaveLeft, open, logger });
+      await removeLeftovers({ active, mayHaveLeft, open, logger, signal });
       // Lists, plans and the transaction of a whole cluster: several times what stays.
       releaseMemory();
     });
@@ -215,11 +216,12 @@ export class ServiceProxy {
 
   /** What the node and the machine say is followed from when the first sync is there. */
   async #followSettings({ surroundings, healthChecks, signal }: Running): Promise<void> {
+    const { logger } = this.#options;
     const queue = new WorkQueue({
       name: 'proxy-settings',
       process: async () => this.#applySettings(),
       maxBackoffMs: 10_000,
-      logger: this.#options.logger,
+      logger,
     });
     this.#look(surroundings);
     healthChecks.listenOn(this.#settings().nodePortAddresses);
@@ -227,7 +229,12 @@ export class ServiceProxy {
       this.#look(surroundings);
       queue.add(SETTINGS);
     };
-    surroundings.followAddresses(signal);
+    try {
+      surroundings.followAddresses(signal);
+    } catch (error) {
+      const text = describeError(error);
+      logger.error({ error: text }, `changes of this machine's addresses are not followed: ${text}`);
+    }
     await queue.run(signal);
   }
 
