@@ -38,8 +38,8 @@ printf '#!/bin/sh\nMODPROBE_OPTIONS="-d /run/modprobe" exec modprobe "$@"\n' >/r
 chmod 755 /run/modprobe/modprobe
 echo /run/modprobe/modprobe >/proc/sys/kernel/modprobe
 export MODPROBE_OPTIONS='-d /run/modprobe'
-# A machine has it without being asked.
-modprobe ipv6
+# What a node of a cluster has without being asked: pods on a bridge are translated there, too.
+modprobe -a ipv6 br_netfilter
 hostname uml
 ip link set lo up
 

@@ -73,7 +73,7 @@ function clusterServer(port: ServicePort, node: NodeView): PlannedServer {
   const chosen = internalLocal ? localEndpoints : endpoints;
   const entry = entryOf(port, address, port.port);
   const entries: PlannedEntry[] = [{ purpose: 'clusterIp', entry }];
-  if (chosen.length === 0 && port.hasEndpoints) entries.push({ purpose: 'noLocal', entry });
+  if (chosen.length === 0) entries.push({ purpose: port.hasEndpoints ? 'noLocal' : 'noEndpoints', entry });
   return { ...serverOf(port, node, address, port.port, chosen), bound: true, entries };
 }
 
@@ -131,7 +131,7 @@ function externalEndpoints({
 }
 
 function policyEntries(port: ServicePort, entry: string): PlannedEntry[] {
-  if (!port.hasEndpoints) return [];
+  if (!port.hasEndpoints) return [{ purpose: 'noEndpoints', entry }];
   if (externalEndpoints(port).length === 0) return [{ purpose: 'noLocal', entry }];
   const onlyElsewhere = port.externalLocal && port.localEndpoints.length === 0;
   return onlyElsewhere ? [{ purpose: 'noLocalExternal', entry }] : [];

@@ -45,9 +45,10 @@ export const RULE_JUMPS: readonly RuleJump[] = (
     ['nat', 'POSTROUTING', 'KUBE-POSTROUTING', 'kubernetes postrouting rules'],
     ['filter', 'FORWARD', 'KUBE-FORWARD', 'kubernetes forwarding rules'],
     ['filter', 'INPUT', 'KUBE-NODE-PORT', 'kubernetes health check rules'],
+    // Unlike kube-proxy's, before the firewall is put in front: who is not admitted is not told anything.
+    ['filter', 'INPUT', 'KUBE-IPVS-FILTER', 'kubernetes ipvs access filter'],
     ['filter', 'INPUT', 'KUBE-PROXY-FIREWALL', 'kube-proxy firewall rules'],
     ['filter', 'FORWARD', 'KUBE-PROXY-FIREWALL', 'kube-proxy firewall rules'],
-    ['filter', 'INPUT', 'KUBE-IPVS-FILTER', 'kubernetes ipvs access filter'],
     ['mangle', 'OUTPUT', 'KUBE-IPVS-OUT-FILTER', 'kubernetes ipvs access filter'],
   ] as const
 ).map(([table, from, to, text]) => ({
@@ -242,17 +243,25 @@ function sourceRangeRules(family: IpFamily): IptablesRule[] {
   ];
 }
 
-/** Nothing but Services answers on their addresses: not what listens on all addresses of the node. */
+/**
+ * Nothing but Services answers on their addresses: not what listens on all addresses of the node. TCP is refused by
+ * reset: IPVS, without real servers, answers by ICMP, which a client in IPv6 makes nothing of for a second.
+ */
 function accessRules(family: IpFamily): IptablesRule[] {
   const passed = ['loadBalancer', 'clusterIp', 'externalIp', 'externalIpLocal'] as const;
+  const fresh: RuleMatch = { kind: 'conntrack', states: ['NEW'] };
+  const refuse = (purpose: SetPurpose, of: readonly Direction[]): IptablesRule[] => {
+    // Connections to real servers that terminate go on.
+    const matches = [fresh, inSet(purpose, family, of)];
+    const reset: IptablesRule = { protocol: 'tcp', matches, target: { kind: 'reject', with: 'tcp-reset' } };
+    return [reset, { matches, target: { kind: 'reject' } }];
+  };
   return [
     named('noLocal', family, ['dst', 'dst'], DROP),
     named('noLocalExternal', family, ['dst', 'dst'], jump('KUBE-NO-LOCAL-EXTERNAL')),
+    ...refuse('noEndpoints', ['dst', 'dst']),
     ...passed.map((purpose) => ({ matches: [inSet(purpose, family, ['dst', 'dst'])], target: RETURN })),
     { matches: [inSet('healthCheckNodePort', family, ['dst'])], target: RETURN },
-    {
-      matches: [{ kind: 'conntrack', states: ['NEW'] }, inSet('serviceIps', family, ['dst'])],
-      target: { kind: 'reject' },
-    },
+    ...refuse('serviceIps', ['dst']),
   ];
 }

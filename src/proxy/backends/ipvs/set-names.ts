@@ -69,6 +69,7 @@ const SETS = {
   healthCheckNodePort: ['KUBE-HEALTH-CHECK-NODE-PORT', 'bitmap:port', 'Kubernetes health check node port'],
   serviceIps: ['KUBE-IPVS-IPS', 'hash:ip', 'Addresses of all services'],
   // Not kube-proxy's, whose ipvs mode does not tell such traffic apart.
+  noEndpoints: ['KUBE-NO-ENDPOINTS', 'hash:ip,port', 'service ip + port without endpoints'],
   noLocal: [
     'KUBE-NO-LOCAL-ENDPOINTS',
     'hash:ip,port',
