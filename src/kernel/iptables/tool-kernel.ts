@@ -2,7 +2,15 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { IpFamily } from '../../net/ip.ts';
 import { CommandError, run } from '../exec/run.ts';
 import { formatRule } from './format-rule.ts';
-import type { IptablesChange, IptablesKernel, IptablesVariant, ObservedTable, TableName } from './objects.ts';
+import { NftAlterations } from './nft-alterations.ts';
+import {
+  TABLES,
+  type IptablesChange,
+  type IptablesKernel,
+  type IptablesVariant,
+  type ObservedTable,
+  type TableName,
+} from './objects.ts';
 import { restoreText } from './restore-text.ts';
 import type { IptablesRule } from './rule.ts';
 import { observedText } from './save-text.ts';
@@ -27,11 +35,16 @@ export class ToolIptables implements IptablesKernel {
   readonly randomFully: boolean;
   readonly #options: ToolOptions;
 
+  /** Only nf_tables tells what others do. */
+  readonly #alterations: NftAlterations | undefined;
+
   private constructor(options: ToolOptions, randomFully: boolean) {
     this.family = options.family;
     this.variant = options.variant;
     this.#options = options;
     this.randomFully = randomFully;
+    this.#alterations =
+      options.variant === 'nft' ? NftAlterations.open(options.family, options.netns) : undefined;
   }
 
   /** Throws IPTABLES_MISSING where the programs of this variant are not installed. */
@@ -45,6 +58,8 @@ export class ToolIptables implements IptablesKernel {
   }
 
   async read(table: TableName): Promise<ObservedTable> {
+    // What is read first shall not be told later as changed.
+    if (table === TABLES[0]) this.#alterations?.forget();
     return observedText(await this.save(table), table);
   }
 
@@ -52,8 +67,10 @@ export class ToolIptables implements IptablesKernel {
     if (changes.length === 0) return;
     const sections = this.variant === 'nft' ? inSections(changes) : [changes];
     const input = sections.map((section) => restoreText(section, this.family)).join('');
-    try {
+    const restore = async (): Promise<string> =>
       await this.#run('-restore', ['--noflush', '--wait', LOCK_SECONDS, '--counters'], input);
+    try {
+      await (this.#alterations?.except(restore) ?? restore());
     } catch (error) {
       throw explainLine(error, input);
     }
@@ -77,10 +94,12 @@ export class ToolIptables implements IptablesKernel {
   }
 
   async alteredByOthers(): Promise<boolean> {
-    return Promise.resolve(false);
+    return Promise.resolve(this.#alterations?.altered ?? false);
   }
 
-  close(): void {}
+  close(): void {
+    this.#alterations?.close();
+  }
 
   async #run(suffix: string, args: readonly string[], input?: string): Promise<string> {
     const { netns } = this.#options;

@@ -32,6 +32,9 @@ interface Family {
   readonly program: FamilyProgram;
 }
 
+/** Canaries are looked for in one of so many audits; kube-proxy does it every 30 seconds. */
+const AUDITS_OF_CANARIES = 10;
+
 /** Service ports in the chains of iptables that kube-proxy has, by the same names. */
 export class IptablesBackend implements ProxyBackend {
   readonly mode = 'iptables';
@@ -39,6 +42,7 @@ export class IptablesBackend implements ProxyBackend {
   readonly #families: readonly Family[];
   readonly #settings: ProxySettings;
   readonly #node: NodeState;
+  #audits = 0;
 
   /** `kernels`: one for each family that is to be served. */
   constructor(kernels: readonly IptablesKernel[], node: NodeState, settings: ProxySettings) {
@@ -100,8 +104,11 @@ export class IptablesBackend implements ProxyBackend {
   }
 
   async foreignChange(): Promise<boolean> {
+    for (const { kernel } of this.#families) if (await kernel.alteredByOthers()) return true;
+    // What a kernel does not tell of, as kube-proxy finds it: the tables were flushed if its canaries are gone.
+    this.#audits += 1;
+    if (this.#audits % AUDITS_OF_CANARIES !== 0) return false;
     for (const { kernel } of this.#families) {
-      if (await kernel.alteredByOthers()) return true;
       for (const table of TABLES) {
         if ((await kernel.missingChains(table, [CANARY])).length > 0) return true;
       }
