@@ -44,6 +44,7 @@ async function open(): Promise<UserspaceBackend> {
 }
 
 const change = (port: ServicePort) => [{ id: port.id, port }];
+const reset = { code: 'ECONNRESET' };
 const refused = { code: 'ECONNREFUSED' };
 const silent = { name: 'AbortError' };
 
@@ -137,9 +138,25 @@ test('connections go to the endpoints in turn, and past those that are dead', as
 
 test('when every endpoint is dead the connection is reset', async () => {
   await backend.rebuild([servicePort({ endpoints: [endpoint(4, 10), endpoint(4, 11)] })]);
-  const socket = await network.connect('outside', SERVICE[4], 80);
-  const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];
-  expect(error.code).toBe('ECONNRESET');
+  await expect(network.ask('outside', SERVICE[4], 80)).rejects.toMatchObject(reset);
+});
+
+test('endpoints that are addresses of Services are passed over: nothing goes round in circles', async () => {
+  network.serveName(endpoint(4, 10));
+  network.serveUdp(endpoint(4, 10), (text) => text);
+  const round = [
+    { address: SERVICE[4], port: 80, local: false },
+    { address: NODE[4], port: 30_080, local: true },
+  ];
+  const web = servicePort({ nodePort: 30_080, endpoints: [...round, endpoint(4, 10)] });
+  const dns = { ...web, id: 'test/web:80/UDP/4', protocol: 'UDP' } as const;
+  await backend.rebuild([web, dns]);
+  for (let i = 0; i < 4; i += 1) {
+    expect(await network.ask('outside', SERVICE[4], 80)).toContain('10.244.1.10 sees');
+    expect(await network.udpClient('outside', 4).ask('x', SERVICE[4], 80)).toBe(`x from ${SERVICE[4]}`);
+  }
+  await backend.update(change({ ...web, endpoints: round }));
+  await expect(network.ask('outside', SERVICE[4], 80)).rejects.toMatchObject(reset);
 });
 
 test('a client stays with its endpoint, and gets another one when that is dead', async () => {

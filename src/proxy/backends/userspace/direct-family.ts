@@ -3,7 +3,7 @@ import { bindUdp, listenTcp } from '../../../kernel/netns/listen.ts';
 import type { RouteKernel } from '../../../kernel/netlink/route-kernel.ts';
 import type { Logger } from '../../../log/logger.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
-import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
+import type { ServiceEndpoint, ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { Protocol } from '../../services/service-spec.ts';
 import type { ProxySettings } from '../../settings.ts';
 import { admittedSet, canServe, type CallerKind } from './admission.ts';
@@ -153,7 +153,9 @@ export class DirectFamily implements ServingFamily {
     const changed = (): void => {
       if (front !== undefined && this.#ending.has(front)) this.#endIfIdle(front);
     };
-    const common = { family, logger, netns, changed };
+    const isEntrance = (endpoint: ServiceEndpoint): boolean =>
+      this.#table.isEntrance(protocol, family, endpoint, this.#settings.nodeIps);
+    const common = { family, logger, netns, isEntrance, changed };
     if (protocol === 'TCP') {
       const fd = listenTcp(host, entry.port, options);
       front = await TcpFront.open(fd, {

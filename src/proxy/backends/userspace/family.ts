@@ -82,8 +82,8 @@ export class UserspaceFamily implements ServingFamily {
     if (this.#ready === undefined) {
       const former = formerPorts(saved.filter.get(CHAINS.nonLocal) ?? []);
       const { address } = this;
-      const fronts = await openFronts({ family, address, table: this.#table, former });
       const { nodeIps, localTraffic } = this.#settings;
+      const fronts = await openFronts({ family, address, table: this.#table, nodeIps, former });
       const context = { family, nodeIps, localTraffic, address, ports: fronts.ports };
       this.#ready = {
         fronts,

@@ -3,6 +3,7 @@ import { bindUdp, listenTcp, localPort } from '../../../kernel/netns/listen.ts';
 import type { ConntrackKernel } from '../../../kernel/conntrack/objects.ts';
 import type { Logger } from '../../../log/logger.ts';
 import type { Ip, IpFamily } from '../../../net/ip.ts';
+import type { ServiceEndpoint } from '../../services/service-port.ts';
 import { ENDPOINT_SETS, type EndpointSet } from './balancer.ts';
 import { ledTcp, ledUdp } from './destined.ts';
 import type { FoundPort } from './fixed-rules.ts';
@@ -26,6 +27,7 @@ export interface FrontsRequest {
   readonly family: IpFamily;
   readonly address: Ip;
   readonly table: ServiceTable;
+  readonly nodeIps: readonly Ip[];
   /** Ports that an earlier process had: flows and rules lead there still. */
   readonly former: readonly FoundPort[];
 }
@@ -74,7 +76,7 @@ class SocketFronts implements Fronts {
   async add(
     protocol: keyof FrontPorts,
     set: EndpointSet,
-    { family, address, table, former }: FrontsRequest,
+    { family, address, table, nodeIps, former }: FrontsRequest,
     { settings, conntrack, logger, netns }: FrontsOptions,
   ): Promise<void> {
     const inNetns = netns === undefined ? {} : { netns };
@@ -88,7 +90,9 @@ class SocketFronts implements Fronts {
     const fd = openPort(open, wanted?.port, settings.portRange, address);
     const port = localPort(fd);
     this.ports[protocol][set] = port;
-    const front = { family, logger, netns, changed: () => this.#tellDrained() };
+    const isEntrance = (endpoint: ServiceEndpoint): boolean =>
+      table.isEntrance(protocol, family, endpoint, nodeIps);
+    const front = { family, logger, netns, isEntrance, changed: () => this.#tellDrained() };
     if (protocol === 'TCP') {
       const destined = ledTcp({ family, table, set });
       this.#tcp.push(await TcpFront.open(fd, { ...front, destined, timeoutsMs: DIAL_TIMEOUTS_MS }));

@@ -1,4 +1,5 @@
-import type { ServicePort } from '../../services/service-port.ts';
+import type { Ip } from '../../../net/ip.ts';
+import type { ServiceEndpoint, ServicePort } from '../../services/service-port.ts';
 import type { Protocol } from '../../services/service-spec.ts';
 import { Balancer, type Chance, type EndpointSet } from './balancer.ts';
 import { addressKey, nodeKey, type Entry } from './entries.ts';
@@ -49,6 +50,21 @@ export class ServiceTable {
   /** By the key of an entry. */
   get(key: string): ServedPort | undefined {
     return this.#ports.get(key);
+  }
+
+  /**
+   * Whether what would connect to this endpoint came back here: it is an address of a Service. Kernels translate a
+   * connection once, so in the other modes nothing leads from Service to Service either.
+   */
+  isEntrance(
+    protocol: Protocol,
+    family: 4 | 6,
+    { address, port }: ServiceEndpoint,
+    nodeIps: readonly Ip[],
+  ): boolean {
+    if (this.#ports.has(addressKey(protocol, address, port))) return true;
+    if (!this.#ports.has(nodeKey(protocol, family, port))) return false;
+    return nodeIps.some((ip) => ip.toString() === address);
   }
 
   /** An address of a Service, or one of the node's with a node port. */

@@ -3,6 +3,7 @@ import { createServer, Socket, type Server } from 'node:net';
 import type { Logger } from '../../../log/logger.ts';
 import { tcpSocket } from '../../../kernel/netns/listen.ts';
 import type { IpFamily } from '../../../net/ip.ts';
+import type { ServiceEndpoint } from '../../services/service-port.ts';
 import type { DestinedTcp } from './destined.ts';
 import { dial, type Attempt, type Connect } from './dial.ts';
 import { relay } from './relay.ts';
@@ -12,6 +13,8 @@ export interface FrontOptions {
   readonly logger: Logger;
   /** Descriptor of the network namespace in which endpoints are called; the process's own when absent. */
   readonly netns?: number | undefined;
+  /** Whether an endpoint is an address of a Service: who connects to it comes back here, without end. */
+  readonly isEntrance: (endpoint: ServiceEndpoint) => boolean;
   /** A connection or session has ended. */
   readonly changed: () => void;
 }
@@ -36,7 +39,11 @@ export class TcpFront {
 
   private constructor(options: TcpFrontOptions) {
     this.#options = options;
-    this.#connect = connectTcp(options.family, options.netns);
+    const connect = connectTcp(options.family, options.netns);
+    this.#connect = async (endpoint, timeoutMs) =>
+      options.isEntrance(endpoint)
+        ? { kind: 'refused', error: new Error('the endpoint is an address of a Service') }
+        : await connect(endpoint, timeoutMs);
     this.#server = createServer(
       { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
       (client) => void this.#serve(client),

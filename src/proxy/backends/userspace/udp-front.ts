@@ -70,7 +70,7 @@ export class UdpFront {
   }
 
   #begin(key: string, from: RemoteInfo): UdpSession | undefined {
-    const { family, netns, idleMs, destined, changed } = this.#options;
+    const { family, netns, idleMs, destined, isEntrance, changed } = this.#options;
     const destination = destined(from);
     if (destination === undefined) return undefined;
     const { served, set } = destination;
@@ -81,6 +81,7 @@ export class UdpFront {
       client: from.address,
       idleMs,
       netns,
+      isEntrance,
       answer: (data) => {
         if (!this.#closed) this.#socket.send(data, from.port, from.address);
       },
@@ -91,8 +92,7 @@ export class UdpFront {
         changed();
       },
     });
-    if (!session.start()) {
-      session.end();
+    if (!startOrEnd(session)) {
       destination.refuse();
       return undefined;
     }
@@ -105,5 +105,15 @@ export class UdpFront {
   #makeRoom(): void {
     if (this.#sessions.size < MOST_SESSIONS) return;
     this.#sessions.values().next().value?.end();
+  }
+}
+
+function startOrEnd(session: UdpSession): boolean {
+  let isStarted = false;
+  try {
+    isStarted = session.start();
+    return isStarted;
+  } finally {
+    if (!isStarted) session.end();
   }
 }

@@ -12,6 +12,7 @@ export interface SessionOptions {
   readonly client: string;
   readonly idleMs: number;
   readonly netns: number | undefined;
+  readonly isEntrance: (endpoint: ServiceEndpoint) => boolean;
   /** Passes an answer to the client. */
   readonly answer: (data: Buffer) => void;
   /** Called once. */
@@ -58,10 +59,16 @@ export class UdpSession {
 
   /** Takes an endpoint; false when there is none. */
   start(): boolean {
-    const endpoint = this.#options.balancer.next(this.#options.client, this.set, this.#refused);
-    if (endpoint === undefined) return false;
-    this.#open(endpoint);
-    return true;
+    const { balancer, client, isEntrance } = this.#options;
+    for (;;) {
+      const endpoint = balancer.next(client, this.set, this.#refused);
+      if (endpoint === undefined) return false;
+      if (!isEntrance(endpoint)) {
+        this.#open(endpoint);
+        return true;
+      }
+      this.#refused.add(endpointText(endpoint.address, endpoint.port));
+    }
   }
 
   send(data: Buffer): void {
