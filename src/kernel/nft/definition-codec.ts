@@ -1,6 +1,6 @@
 import type { MessageBuilder } from '../netlink/message.ts';
 import { writeNfgen } from './nfgen.ts';
-import type { NftFieldType, NftSetChange } from './objects.ts';
+import type { NftFieldType, NftSetChange, NftSetType } from './objects.ts';
 
 // Numbers from <linux/netfilter/nf_tables.h>.
 const NFTA_SET_TABLE = 1;
@@ -12,6 +12,7 @@ const NFTA_SET_DATA_TYPE = 6;
 const NFTA_SET_DATA_LEN = 7;
 const NFTA_SET_DESC = 9;
 const NFTA_SET_ID = 10;
+const NFTA_SET_USERDATA = 13;
 const NFTA_SET_DESC_SIZE = 1;
 const SET_MAP = 8;
 const SET_TIMEOUT = 0x10;
@@ -46,6 +47,7 @@ export function writeDefinition(builder: MessageBuilder, { set, type }: NftSetCh
     builder.attrU32be(NFTA_SET_DATA_TYPE, data.number).attrU32be(NFTA_SET_DATA_LEN, data.bytes);
   }
   builder.attrU32be(NFTA_SET_ID, id);
+  builder.attrBytes(NFTA_SET_USERDATA, userData(type));
   if (type.dynamicSize === undefined) return;
   const { dynamicSize } = type;
   builder.nest(NFTA_SET_DESC, (nest) => nest.attrU32be(NFTA_SET_DESC_SIZE, dynamicSize));
@@ -59,4 +61,31 @@ function typeOf(fields: readonly NftFieldType[]): { readonly number: number; rea
     bytes += FIELD_TYPES[field].bytes;
   }
   return { number, bytes };
+}
+
+/** NFTNL_UDATA_SET_KEYBYTEORDER and NFTNL_UDATA_SET_DATABYTEORDER of libnftnl's udata.h, each with a 32-bit value. */
+const USER_DATA_KEY = 0;
+const USER_DATA_DATA = 1;
+/** enum byteorder of nft's include/datatype.h. */
+const BYTE_ORDERS = { none: 0, host: 1, network: 2 } as const;
+
+/** What nft wants to know to list numbers as they are. */
+function userData({ key, data }: NftSetType): Buffer {
+  const bytes = Buffer.alloc(12);
+  for (const [at, type, fields] of [
+    [0, USER_DATA_KEY, key],
+    [6, USER_DATA_DATA, data ?? []],
+  ] as const) {
+    bytes.writeUInt8(type, at);
+    bytes.writeUInt8(4, at + 1);
+    bytes.writeUInt32LE(BYTE_ORDERS[byteOrderOf(fields)], at + 2);
+  }
+  return bytes;
+}
+
+function byteOrderOf(fields: readonly NftFieldType[]): keyof typeof BYTE_ORDERS {
+  const [only, second] = fields;
+  // Of a concatenation each field has its own.
+  if (only === undefined || second !== undefined) return 'none';
+  return only === 'mark' ? 'host' : 'network';
 }

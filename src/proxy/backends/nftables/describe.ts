@@ -54,6 +54,7 @@ function describeStructure(change: StructureChange): string {
     case 'write-chain':
       return `+ ${change.table.family} chain ${change.chain}`;
   }
+  return change satisfies never;
 }
 
 /** One element of one of the proxy's sets, with names of fields resolved. */

@@ -15,6 +15,7 @@ import {
   planPort,
   visitOwnElements,
   visitSharedElements,
+  type Entry,
   type NamedEntry,
   type PlannedPort,
   type PreviousPlan,
@@ -23,6 +24,7 @@ import { numberOfCode } from './service-code.ts';
 import { ServiceNumbers } from './service-numbers.ts';
 import { elementSets, proxySets, type ProxySets } from './sets.ts';
 import { addBalancer, createTable, isMarkerOfLayout, planTable, type TablePlan } from './table-plan.ts';
+import { numberOfRanges } from './source-ranges.ts';
 import { isLoaded } from './loaded-table.ts';
 
 export interface FamilyUpdate {
@@ -115,10 +117,10 @@ export class FamilyProgram {
       }
       this.#chains = new Set();
     }
+    const isFree = (number: number): boolean => !used.has(number);
+    const lookup = (set: NftSet, key: string): string | undefined => delta.observed(set, key);
     const previousOf = (port: ServicePort, entries: readonly NamedEntry[]): PreviousPlan => {
-      const isFree = (number: number): boolean => !used.has(number);
       const before = known.get(port.id);
-      const lookup = (set: NftSet, key: string): string | undefined => delta.observed(set, key);
       const found =
         before !== undefined && isFree(before.number)
           ? before
@@ -185,6 +187,10 @@ export class FamilyProgram {
           if (number !== undefined) all.add(number);
         }
       }
+      for (const { value } of readOrNothing(nft, this.sets.firewallIps)) {
+        const number = numberOfRanges(value);
+        if (number !== undefined) all.add(number);
+      }
     }
     this.#numbers.reset(all);
     return ofKnown;
@@ -201,8 +207,7 @@ export class FamilyProgram {
       this.#refused.push({ id: port.id, key, what });
       return false;
     });
-    const entries = granted.map(({ what: _, ...entry }) => entry);
-    const plan = planPort(port, entries, previousOf(port, granted), this.#settings.nodeIps);
+    const plan = planPort(port, granted.map(toEntry), previousOf(port, granted), this.#settings.nodeIps);
     this.#planned.set(port.id, plan);
     visitOwnElements(plan, this.sets, (set, key, value) => delta.add(set, key, value));
     visitSharedElements(plan, this.sets, (set, key) => this.#use(set, key, delta));
@@ -265,6 +270,13 @@ export class FamilyProgram {
     return [...conflicts.values()];
   }
 }
+
+const toEntry = ({ key, kind, guarded, onAllAddresses }: NamedEntry): Entry => ({
+  key,
+  kind,
+  guarded,
+  onAllAddresses,
+});
 
 function tellTooMany(port: ServicePort, update: FamilyUpdate): void {
   const count = Math.max(port.endpoints.length, port.localEndpoints.length);

@@ -13,25 +13,26 @@ export function matchLocalTraffic(
   family: IpFamily,
   source: NftExpression,
 ): NftExpression[][] | undefined {
-  const device = (bytes: string): NftExpression[][] => [
-    [
-      { load: 'meta', key: 'iifname', register: 0 },
-      { match: 'bytes', register: 0, operator: '==', bytes },
-    ],
-  ];
   switch (local.kind) {
     case 'none':
       return undefined;
     case 'bridge':
-      return device(deviceBytes(local.device).padEnd(INTERFACE_NAME_LENGTH, '\0'));
+      return [matchInterface(deviceBytes(local.device).padEnd(INTERFACE_NAME_LENGTH, '\0'))];
     case 'interface-prefix':
-      return device(deviceBytes(local.prefix));
+      return [matchInterface(deviceBytes(local.prefix))];
     case 'cidrs': {
       const cidrs = local.cidrs.filter((cidr) => cidr.family === family);
       return cidrs.length === 0 ? undefined : cidrs.map((cidr) => matchCidr(cidr, source));
     }
   }
+  return local satisfies never;
 }
+
+/** The device that the packet comes in by, or the beginning of its name. */
+const matchInterface = (bytes: string): NftExpression[] => [
+  { load: 'meta', key: 'iifname', register: 0 },
+  { match: 'bytes', register: 0, operator: '==', bytes },
+];
 
 /** `source` (or whatever address register 0 is loaded with) lies in the range. */
 export function matchCidr(cidr: Cidr, address: NftExpression): NftExpression[] {

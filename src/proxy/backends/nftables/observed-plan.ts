@@ -3,6 +3,7 @@ import type { NftSet } from '../../../kernel/nft/objects.ts';
 import type { Entry, Pool, PreviousPlan } from './plan.ts';
 import { isStickyCode, numberOfCode, poolOf } from './service-code.ts';
 import type { ProxySets } from './sets.ts';
+import { numberOfRanges } from './source-ranges.ts';
 
 type Lookup = (set: NftSet, key: string) => string | undefined;
 
@@ -13,10 +14,13 @@ export function observePort(
   lookup: Lookup,
   isFree: (number: number) => boolean,
 ): PreviousPlan | undefined {
-  for (const { key, onAllAddresses } of entries) {
+  for (const { key, onAllAddresses, guarded } of entries) {
     const code = lookup(onAllAddresses ? sets.serviceNodePorts : sets.serviceIps, key);
-    const number = numberOfCode(code);
-    if (code === undefined || number === undefined || !isFree(number)) continue;
+    // Without endpoints a service port has its number for the source ranges alone.
+    const ofRanges = guarded ? numberOfRanges(lookup(sets.firewallIps, key)) : undefined;
+    const number = numberOfCode(code) ?? ofRanges;
+    if (number === undefined || !isFree(number)) continue;
+    if (code === undefined) return { number, pools: [] };
     const sticky = isStickyCode(code);
     const pools = [false, true].map((local) =>
       observePool(poolOf(number, local, sticky), local, sets, lookup),

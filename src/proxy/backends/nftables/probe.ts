@@ -16,92 +16,75 @@ const OUTPUT: NftHook = { type: 'nat', hook: 'output', priority: -100 };
 const POSTROUTING: NftHook = { type: 'nat', hook: 'postrouting', priority: 100 };
 const MARK: NftExpression = { load: 'meta', key: 'mark', register: 0 };
 
+const feature = (
+  what: string,
+  module: string,
+  option: string,
+  hook: NftHook,
+  ...rule: NftExpression[]
+): Feature => ({ what, module, option, hook, rule });
+
 function featuresOf(family: 'ip' | 'ip6'): Feature[] {
-  const v6 = family === 'ip6';
-  const rule = (...expressions: NftExpression[]): NftRule => expressions;
-  const ct: NftExpression = { load: 'ct', key: 'state', register: 0 };
-  const fib: NftExpression = { load: 'fib', of: 'source', register: 0 };
-  const words = v6 ? 'IPv6' : 'IPv4';
-  const number = v6 ? '6' : '4';
-  const address: NftExpression = {
-    load: 'payload',
-    base: 'network',
-    offset: v6 ? 24 : 16,
-    length: v6 ? 16 : 4,
-    register: 0,
-  };
+  const [words, number] = family === 'ip6' ? ['IPv6', '6'] : ['IPv4', '4'];
+  const address: NftExpression =
+    family === 'ip6'
+      ? { load: 'payload', base: 'network', offset: 24, length: 16, register: 0 }
+      : { load: 'payload', base: 'network', offset: 16, length: 4, register: 0 };
   const port: NftExpression = { load: 'payload', base: 'transport', offset: 2, length: 2, register: 4 };
-  const dnat: NftExpression = { statement: 'dnat', family, address: 0, port: 4 };
-  const reject: NftExpression = { statement: 'reject', family, by: 'icmp' };
   return [
-    {
-      what: 'connection state (ct)',
-      module: 'nft_ct',
-      option: 'CONFIG_NFT_CT',
-      hook: FORWARD,
-      rule: rule(ct),
-    },
-    {
-      what: 'random numbers (numgen)',
-      module: 'nft_numgen',
-      option: 'CONFIG_NFT_NUMGEN',
-      hook: FORWARD,
-      rule: rule({ load: 'random', modulus: 2, register: 0 }),
-    },
-    {
-      what: `kinds of ${words} addresses (fib)`,
-      module: `nft_fib_ipv${number}`,
-      option: `CONFIG_NFT_FIB_IPV${number}`,
-      hook: FORWARD,
-      rule: rule(fib),
-    },
-    {
-      what: `refusal of ${words} packets (reject)`,
-      module: `nft_reject_ipv${number}`,
-      option: `CONFIG_NFT_REJECT_IPV${number}`,
-      hook: FORWARD,
-      rule: rule(reject),
-    },
-    {
-      what: 'chains of type nat',
-      module: 'nft_chain_nat',
-      option: 'CONFIG_NFT_NAT',
-      hook: OUTPUT,
-      rule: rule(MARK),
-    },
-    {
-      what: 'translation of destinations (dnat)',
-      module: 'nft_nat',
-      option: 'CONFIG_NFT_NAT',
-      hook: OUTPUT,
-      rule: rule(address, port, dnat),
-    },
-    {
-      what: 'masquerade',
-      module: 'nft_masq',
-      option: 'CONFIG_NFT_MASQ',
-      hook: POSTROUTING,
-      rule: rule({ statement: 'masquerade' }),
-    },
+    feature('connection state (ct)', 'nft_ct', 'CONFIG_NFT_CT', FORWARD, {
+      load: 'ct',
+      key: 'state',
+      register: 0,
+    }),
+    feature('random numbers (numgen)', 'nft_numgen', 'CONFIG_NFT_NUMGEN', FORWARD, {
+      load: 'random',
+      modulus: 2,
+      register: 0,
+    }),
+    feature(
+      `kinds of ${words} addresses (fib)`,
+      `nft_fib_ipv${number}`,
+      `CONFIG_NFT_FIB_IPV${number}`,
+      FORWARD,
+      { load: 'fib', of: 'source', register: 0 },
+    ),
+    feature(
+      `refusal of ${words} packets (reject)`,
+      `nft_reject_ipv${number}`,
+      `CONFIG_NFT_REJECT_IPV${number}`,
+      FORWARD,
+      { statement: 'reject', family, by: 'icmp' },
+    ),
+    feature('chains of type nat', 'nft_chain_nat', 'CONFIG_NFT_NAT', OUTPUT, MARK),
+    feature('translation of destinations (dnat)', 'nft_nat', 'CONFIG_NFT_NAT', OUTPUT, address, port, {
+      statement: 'dnat',
+      family,
+      address: 0,
+      port: 4,
+    }),
+    feature('masquerade', 'nft_masq', 'CONFIG_NFT_MASQ', POSTROUTING, { statement: 'masquerade' }),
   ];
 }
+
+const remedy = (module: string, option: string): string => `modprobe ${module}, or a kernel with ${option}`;
 
 /** What the kernel lacks, in words; each is tried in a table that the same transaction takes away again. */
 export function missingFeatures(nft: NftKernel, family: 'ip' | 'ip6'): { what: string; remedy: string }[] {
   const table: NftTable = { family, name: 'flatnet-probe' };
-  const works = (feature?: Feature): boolean => {
+  const works = (tried?: Feature): boolean => {
     try {
       nft.commit([
         { operation: 'add-table', table },
-        ...(feature === undefined
+        ...(tried === undefined
           ? []
           : [
               {
                 operation: 'write-chain' as const,
                 table,
                 chain: 'probe',
-                rules: [feature.rule],
-                hook: feature.hook,
+                rules: [tried.rule],
+                hook: tried.hook,
               },
             ]),
         { operation: 'delete-table', table },
@@ -111,13 +94,12 @@ export function missingFeatures(nft: NftKernel, family: 'ip' | 'ip6'): { what: s
       return false;
     }
   };
-  const remedy = (module: string, option: string): string => `modprobe ${module}, or a kernel with ${option}`;
   if (!works()) {
     const option = family === 'ip' ? 'CONFIG_NF_TABLES_IPV4' : 'CONFIG_NF_TABLES_IPV6';
     return [{ what: `nf_tables for family ${family}`, remedy: remedy('nf_tables', option) }];
   }
   return featuresOf(family)
-    .filter((feature) => !works(feature))
+    .filter((one) => !works(one))
     .map(({ what, module, option }) => ({ what, remedy: remedy(module, option) }));
 }
 

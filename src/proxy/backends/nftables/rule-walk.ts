@@ -143,6 +143,7 @@ export class RuleWalk {
           return String.fromCharCode((value & mask.charCodeAt(0)) ^ load.xor.charCodeAt(at));
         }).join('');
     }
+    return load satisfies never;
   }
 
   #matches(match: NftMatch, state: State): boolean {
@@ -183,6 +184,7 @@ export class RuleWalk {
         return { kind: verdict === 'jump' ? 'jump' : 'goto', chain, mark };
       }
     }
+    return statement satisfies never;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { NftExpression, NftRule } from '../../../kernel/nft/expression.ts';
-import { addressField, indexField } from '../../../kernel/nft/field.ts';
+import { addressField, FieldReader, indexField } from '../../../kernel/nft/field.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import type { Ip, IpFamily } from '../../../net/ip.ts';
 import type { ServicePort } from '../../services/service-port.ts';
@@ -13,6 +13,7 @@ import type { ProxySets } from './sets.ts';
 const BITS = { 4: 32, 6: 128 } as const;
 /** A rule has at most 128 expressions (NFT_RULE_MAXEXPRS) and 4 KiB in the kernel; a length takes three of these. */
 const LENGTHS_PER_RULE = { 4: 36, 6: 20 } as const;
+const FIREWALL_CHAIN = 'firewall-check';
 const NUMBER_UNIT = 0x100;
 const NUMBER_MASK = indexField(0xffffff00);
 
@@ -26,6 +27,12 @@ export function prefixMask(prefixLength: number, family: IpFamily): string {
 
 /** Data of `firewall-ips` for the ranges of a service port. */
 export const rangesField = (number: number): string => indexField(number * NUMBER_UNIT);
+
+/** The other way round. */
+export function numberOfRanges(field: string | undefined): number | undefined {
+  const number = field?.length === 4 ? Math.floor(new FieldReader(field).index() / NUMBER_UNIT) : 0;
+  return number === 0 ? undefined : number;
+}
 
 /**
  * Keys of `source-ranges` for a service port. A load balancer's address that is also an address of the node makes the
@@ -51,7 +58,6 @@ export function firewallRules(
   rules: LookupRules,
   sets: ProxySets,
   family: IpFamily,
-  chainName: (index: number) => string,
 ): { readonly chain: string; readonly rule: NftRule }[] {
   const lengths = Array.from({ length: BITS[family] + 1 }, (_, index) => BITS[family] - index);
   const size = LENGTHS_PER_RULE[family];
@@ -67,6 +73,8 @@ export function firewallRules(
     ],
   }));
 }
+
+const chainName = (index: number): string => (index === 0 ? FIREWALL_CHAIN : `${FIREWALL_CHAIN}-${index}`);
 
 /** `ranges & 0xffffff00 | length . ip saddr & mask != @source-ranges`. */
 function outsidePrefix(length: number, family: IpFamily, sets: ProxySets): NftExpression[] {

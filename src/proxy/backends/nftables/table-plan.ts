@@ -268,14 +268,12 @@ class TableWriter {
   }
 
   #firewallChains(): NftChainChange[] {
-    const name = (index: number): string => (index === 0 ? 'firewall-check' : `firewall-check-${index}`);
-    return firewallRules(this.#rules, this.#sets, this.#family, name)
+    return firewallRules(this.#rules, this.#sets, this.#family)
       .map(({ chain, rule }) => this.#chain(chain, [rule]))
       .reverse();
   }
 
   #hooks(): NftChainChange[] {
-    const jump = (chain: string): NftRule => [{ statement: 'jump', chain }];
     const filter = (name: string, hook: NftHook['hook'], priority: number, rules: readonly NftRule[]) =>
       this.#chain(name, [KNOWN_CONNECTIONS, ...rules], { type: 'filter', hook, priority });
     const nat = (hook: NftHook['hook'], priority: number, chain: string) =>
@@ -341,6 +339,8 @@ class TableWriter {
     return hook === undefined ? change : { ...change, hook };
   }
 }
+
+const jump = (chain: string): NftRule => [{ statement: 'jump', chain }];
 
 /** All but the first packet of a connection leave after one rule. */
 const KNOWN_CONNECTIONS: NftRule = [
