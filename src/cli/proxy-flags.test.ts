@@ -90,6 +90,15 @@ describe('flags that are about', () => {
   });
 });
 
+test('flags that say nothing here are told of', async () => {
+  const { notes } = await invoke('--alsologtostderr', '--log_dir=/var/log', '--healthz-port=10256', '--v=2');
+  expect(notes).toEqual([
+    '--healthz-port is deprecated: use --healthz-bind-address',
+    '--alsologtostderr has no effect: log lines are JSON on standard error',
+    '--log-dir has no effect: log lines are JSON on standard error',
+  ]);
+});
+
 describe('beside --config', () => {
   let folder = '';
   let file = '';
@@ -129,7 +138,7 @@ describe('beside --config', () => {
 
   test('a file that is not there', async () => {
     await expect(invoke('--config=/nowhere/config.conf')).rejects.toThrow(
-      /cannot read the configuration: ENOENT.*nowhere/,
+      /cannot read the configuration \/nowhere\/config\.conf: ENOENT/,
     );
   });
 });

@@ -23,6 +23,8 @@ export interface ProxyFlag {
   /** Counts beside --config too; the others are then ignored, as kube-proxy does. */
   readonly besideFile?: boolean;
   readonly deprecated?: string;
+  /** Why it has none, where it stands for no field that would say so. */
+  readonly withoutEffect?: string;
 }
 
 const flag = (name: string, type: FlagType, fields: readonly string[], help: string): ProxyFlag => ({
@@ -259,19 +261,20 @@ const LOG_FLAGS: readonly ProxyFlag[] = [
 ];
 
 /** klog's; kube-proxy takes them because a library of it does. */
-const KLOG_FLAGS: readonly ProxyFlag[] = [
-  ...[
-    'add-dir-header',
-    'alsologtostderr',
-    'logtostderr',
-    'one-output',
-    'skip-headers',
-    'skip-log-headers',
-  ].map((name) => always(name, BOOL, [], 'without effect: log lines are JSON on standard error')),
-  ...['log-backtrace-at', 'log-dir', 'log-file', 'log-file-max-size', 'stderrthreshold'].map((name) =>
-    always(name, STRING, [], 'without effect: log lines are JSON on standard error'),
-  ),
-];
+const KLOG_FLAGS: readonly ProxyFlag[] = (
+  [
+    [
+      BOOL,
+      ['add-dir-header', 'alsologtostderr', 'logtostderr', 'one-output', 'skip-headers', 'skip-log-headers'],
+    ],
+    [STRING, ['log-backtrace-at', 'log-dir', 'log-file', 'log-file-max-size', 'stderrthreshold']],
+  ] as const
+).flatMap(([type, names]) =>
+  names.map((name) => {
+    const withoutEffect = 'log lines are JSON on standard error';
+    return { ...always(name, type, [], `without effect: ${withoutEffect}`), withoutEffect };
+  }),
+);
 
 /** Every flag of kube-proxy 1.36, --help and --version apart, and the two of its former userspace mode. */
 export const PROXY_FLAGS: readonly ProxyFlag[] = [

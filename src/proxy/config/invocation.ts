@@ -12,6 +12,8 @@ export interface Invocation {
   readonly config: KubeProxyConfig;
   /** Flags that say nothing because the file is what counts; with their dashes. */
   readonly ignored: readonly string[];
+  /** What else there is to say of the flags that were given, a sentence each. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -20,7 +22,8 @@ export interface Invocation {
  */
 export async function readInvocation(flags: FlagValues): Promise<Invocation> {
   const path = flags.get('config');
-  if (typeof path !== 'string' || path === '') return { config: fromFlags(flags), ignored: [] };
+  if (typeof path !== 'string' || path === '')
+    return { config: fromFlags(flags), ignored: [], notes: notesOn(flags) };
   const file = await loadKubeProxyConfig(path);
   const counting = new Set(PROXY_FLAGS.filter((flag) => flag.besideFile === true).map((flag) => flag.name));
   const ignored = [...flags.keys()].filter((name) => !counting.has(name)).map((name) => `--${name}`);
@@ -32,7 +35,15 @@ export async function readInvocation(flags: FlagValues): Promise<Invocation> {
   return {
     config: { ...file, logging, hostnameOverride: hostname(flags) ?? file.hostnameOverride },
     ignored,
+    notes: notesOn(flags),
   };
+}
+
+function notesOn(flags: FlagValues): string[] {
+  return PROXY_FLAGS.filter(({ name }) => flags.has(name)).flatMap(({ name, deprecated, withoutEffect }) => [
+    ...(deprecated === undefined ? [] : [`--${name} is deprecated: ${deprecated}`]),
+    ...(withoutEffect === undefined ? [] : [`--${name} has no effect: ${withoutEffect}`]),
+  ]);
 }
 
 type Logging = KubeProxyConfig['logging'];

@@ -11,7 +11,7 @@ export async function loadKubeProxyConfig(path: string): Promise<KubeProxyConfig
   try {
     text = await readFile(path, 'utf8');
   } catch (cause) {
-    throw new FlatnetError(`cannot read the configuration: ${(cause as Error).message}`, {
+    throw new FlatnetError(`cannot read the configuration ${path}: ${(cause as Error).message}`, {
       code: 'INVALID_CONFIG',
       hint: 'give the file with --config',
       cause,

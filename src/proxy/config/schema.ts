@@ -29,7 +29,7 @@ const HOUR = 3600 * SECOND;
 export const LOCAL_MODES = ['ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'] as const;
 
 /** Names of the kernel's ip_vs_* schedulers. */
-export const IPVS_SCHEDULERS = [
+const IPVS_SCHEDULERS = [
   'rr',
   'wrr',
   'lc',

@@ -7,7 +7,7 @@ export interface FieldWithoutEffect {
   readonly reason: string;
 }
 
-const WINDOWS = 'is for Windows';
+const WINDOWS = 'it is for Windows';
 const LOG = 'log lines are JSON on standard error, each written at once';
 
 /** Told when they differ from their defaults. */

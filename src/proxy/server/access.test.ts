@@ -18,5 +18,7 @@ test.each(['http://', 'a b'])('--master %j is refused', async (master) => {
 });
 
 test('a kubeconfig that is not there is named', async () => {
-  await expect(proxyAccess('/nowhere/kubeconfig', '')).rejects.toThrow('/nowhere/kubeconfig');
+  await expect(proxyAccess('/nowhere/kubeconfig', '')).rejects.toThrow(
+    /^clientConnection\.kubeconfig: .*\/nowhere\/kubeconfig/,
+  );
 });

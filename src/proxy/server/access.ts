@@ -12,7 +12,16 @@ export async function proxyAccess(kubeconfig: string, master: string): Promise<C
   if (kubeconfig === '') {
     return { server: serverOf(master), namespace: 'default', credentials: async () => Promise.resolve({}) };
   }
-  const access = await loadKubeconfig(kubeconfig);
+  const access = await loadKubeconfig(kubeconfig).catch((cause: unknown) => {
+    throw new FlatnetError(
+      `clientConnection.kubeconfig: ${cause instanceof Error ? cause.message : String(cause)}`,
+      {
+        code: cause instanceof FlatnetError ? cause.code : 'KUBECONFIG_INVALID',
+        hint: 'name another with --kubeconfig or in the file of --config; empty takes the service account of the pod',
+        cause,
+      },
+    );
+  });
   return master === '' ? access : { ...access, server: serverOf(master) };
 }
 

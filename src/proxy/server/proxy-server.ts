@@ -46,10 +46,11 @@ export class ProxyServer {
   async run(signal: AbortSignal): Promise<void> {
     setMaxListeners(0, signal);
     const { invocation, logger } = this.#options;
-    const { config, ignored } = invocation;
+    const { config, ignored, notes } = invocation;
     if (ignored.length > 0) {
       logger.warn({ flags: ignored }, `ignored, as --config is given: ${ignored.join(', ')}`);
     }
+    for (const note of notes) logger.warn(note);
     const first = await this.#prepare(config);
     logger.info({ mode: config.mode, node: this.#nodeName(config) }, 'proxy starting');
     await setUpMachine(config, logger);
