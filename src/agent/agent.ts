@@ -128,8 +128,11 @@ class Agent {
     const { config, configPath: path, logger } = this.#options;
     tellWithoutEffect(config.proxy, logger, 'proxy.');
     await setUpNode(config.proxy, logger);
-    const switchTo = async (next: ProxyConfig): Promise<void> => proxy.switchTo(next);
-    await Promise.all([proxy.run(signal), followProxyConfig({ path, config, switchTo, logger }, signal)]);
+    const take = async (next: ProxyConfig): Promise<void> => {
+      await proxy.switchTo(next);
+      await setUpNode(next, logger);
+    };
+    await Promise.all([proxy.run(signal), followProxyConfig({ path, config, take, logger }, signal)]);
   }
 
   async #followNodes(signal: AbortSignal): Promise<void> {

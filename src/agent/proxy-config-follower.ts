@@ -10,7 +10,8 @@ export interface ProxyConfigFollowerOptions {
   /** The file that `config` came from. */
   readonly path: string;
   readonly config: AgentConfig;
-  readonly switchTo: (proxy: ProxyConfig) => Promise<void>;
+  /** Rejects where it cannot: then the section before stays. */
+  readonly take: (proxy: ProxyConfig) => Promise<void>;
   readonly logger: Logger;
 }
 
@@ -22,10 +23,10 @@ export async function followProxyConfig(
   options: ProxyConfigFollowerOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { path, switchTo, logger } = options;
+  const { path, logger } = options;
   let current = options.config;
   let turn: Promise<void> = Promise.resolve();
-  const take = async (): Promise<void> => {
+  const reread = async (): Promise<void> => {
     try {
       const next = await loadConfig(path);
       const stale = fieldsThatNeedAStart(current, next);
@@ -37,16 +38,15 @@ export async function followProxyConfig(
       }
       if (isDeepStrictEqual(current.proxy, next.proxy)) return;
       tellWithoutEffect(next.proxy, logger, 'proxy.');
-      await switchTo(next.proxy);
+      await options.take(next.proxy);
       current = { ...current, proxy: next.proxy };
-      await setUpNode(next.proxy, logger);
     } catch (error) {
       const text = describeError(error);
       logger.error({ error: text }, `the changed configuration is not taken, the one before stays: ${text}`);
     }
   };
   const changed = (): void => {
-    turn = turn.then(take);
+    turn = turn.then(reread);
   };
   await watchFile(path, changed, signal);
   await turn;

@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { ProxyConfig } from '../proxy/config/proxy-config.ts';
+import { parseConfig } from './config.ts';
+import { followProxyConfig } from './proxy-config-follower.ts';
+
+const HEAD =
+  'apiVersion: flatnet.dev/v1alpha1\nkind: AgentConfiguration\nnetwork: {Network: 10.244.0.0/16}\n';
+
+let folder = '';
+let path = '';
+let stop: AbortController;
+let following: Promise<void>;
+let taken: string[];
+let refused: Set<string>;
+let log: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'fnt-agent-config-'));
+  path = join(folder, 'agent.yaml');
+  stop = new AbortController();
+  taken = [];
+  refused = new Set();
+  log = '';
+  writeFileSync(path, HEAD);
+  const take = async ({ mode }: ProxyConfig): Promise<void> => {
+    if (refused.delete(mode)) throw new Error(`no ${mode} here`);
+    taken.push(mode);
+    return Promise.resolve();
+  };
+  const logger = pino({}, { write: (line: string) => (log += line) });
+  following = followProxyConfig({ path, config: parseConfig(HEAD, path), take, logger }, stop.signal);
+});
+
+afterEach(async () => {
+  stop.abort();
+  await following;
+  rmSync(folder, { recursive: true });
+});
+
+const logged = async (text: string): Promise<boolean> =>
+  vi.waitUntil(() => log.includes(text), { timeout: 3000 });
+const takenAre = async (...modes: string[]): Promise<boolean> =>
+  vi.waitUntil(() => String(taken) === String(modes), { timeout: 3000 });
+
+test('a changed mode is taken, the same file again is not', async () => {
+  writeFileSync(path, `${HEAD}proxy: {mode: iptables}\n`);
+  expect(await takenAre('iptables')).toBe(true);
+  writeFileSync(path, `${HEAD}proxy: {mode: iptables}\n# a remark\n`);
+  writeFileSync(path, `${HEAD}proxy: {mode: userspace}\n`);
+  expect(await takenAre('iptables', 'userspace')).toBe(true);
+});
+
+test('what is wrong, or cannot be had, is told and changes nothing; the next one is taken', async () => {
+  writeFileSync(path, `${HEAD}proxy: {mode: ebpf}\n`);
+  expect(await logged('proxy.mode: \\"ebpf\\" is not one of')).toBe(true);
+  refused.add('ipvs');
+  writeFileSync(path, `${HEAD}proxy: {mode: ipvs}\n`);
+  expect(await logged('the one before stays: no ipvs here')).toBe(true);
+  expect(taken).toEqual([]);
+  writeFileSync(path, `${HEAD}proxy: {mode: iptables}\n`);
+  expect(await takenAre('iptables')).toBe(true);
+});
+
+test('what needs a start of the agent is told by field', async () => {
+  writeFileSync(path, `${HEAD}ipMasq: false\nproxy: {enabled: false}\n`);
+  expect(await logged('ipMasq, proxy.enabled')).toBe(true);
+});
