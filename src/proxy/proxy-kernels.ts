@@ -13,7 +13,12 @@ import type { ProxySettings } from './settings.ts';
 
 /** What the proxy touches of the machine. */
 export interface ProxyKernels {
-  openBackend(mode: ProxyMode, settings: ProxySettings, config: ProxyConfig): Promise<ProxyBackend>;
+  openBackend(
+    mode: ProxyMode,
+    settings: ProxySettings,
+    config: ProxyConfig,
+    logger: Logger,
+  ): Promise<ProxyBackend>;
   readonly routes: RouteKernel;
   /** Undefined where connections are not tracked, or cannot be asked for. */
   readonly conntrack: ConntrackKernel | undefined;
@@ -36,9 +41,9 @@ export function openKernels({
 }): ProxyKernels {
   const routes = LinuxRouteKernel.open(netns);
   return {
-    openBackend: async (mode, settings, config) =>
+    openBackend: async (mode, settings, config, told) =>
       openBackend(mode, settings, modeSettingsOf(config), {
-        logger,
+        logger: told,
         ...(netns === undefined ? {} : { netns }),
       }),
     routes,

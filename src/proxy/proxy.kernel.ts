@@ -192,5 +192,6 @@ test('what another mode left is removed once this one serves', async () => {
   await vi.waitFor(async () => expect(await inside('iptables-save', [])).not.toContain('KUBE-SERVICES'), {
     timeout: 10_000,
   });
-  expect(await new Client().ask()).toBe(PODS[0]);
+  const client = new Client();
+  await vi.waitFor(async () => expect(await client.ask()).toBe(PODS[0]));
 });

@@ -204,9 +204,11 @@ export class ServiceProxy {
     const { kernels, signal } = running;
     const { logger } = this.#options;
     const active = this.mode;
+    // What another mode says of itself when it is opened is of no use here.
+    const quiet = logger.child({}, { level: 'warn' });
     const mayHaveLeft = (mode: ProxyMode): boolean => kernels.mayHaveLeft(mode);
     const open = async (mode: ProxyMode): Promise<ProxyBackend> =>
-      kernels.openBackend(mode, this.#settings(), this.#config);
+      kernels.openBackend(mode, this.#settings(), this.#config, quiet);
     this.#turn = this.#turn.then(async () => {
       await removeLeftovers({ active, mayHaveLeft, open, logger, signal });
       // Lists, plans and the transaction of a whole cluster: several times what stays.
@@ -285,7 +287,7 @@ export class ServiceProxy {
   async #open(kernels: ProxyKernels, settings: ProxySettings): Promise<ActiveBackend> {
     const config = this.#config;
     const periods = config[config.mode === 'userspace' ? 'iptables' : config.mode];
-    const backend = await kernels.openBackend(config.mode, settings, config);
+    const backend = await kernels.openBackend(config.mode, settings, config, this.#options.logger);
     this.#applied = this.#keyOf(settings);
     this.#health.timeoutMs = 2 * periods.syncPeriod;
     return { backend, families: settings.families, minSyncPeriodMs: periods.minSyncPeriod };
