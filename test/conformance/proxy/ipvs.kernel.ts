@@ -1,5 +1,5 @@
 import { umlTests } from '../../uml/suite.ts';
 
-const FILES = ['test/conformance/proxy/rows.ipvs.uml.ts', 'test/conformance/proxy/changes.ipvs.uml.ts'];
+const FILES = ['rows', 'changes', 'distribution'].map((name) => `test/conformance/proxy/${name}.ipvs.uml.ts`);
 
 await umlTests(FILES);

@@ -152,10 +152,14 @@ async function podBridge(node: Host, addresses: readonly [string, string], pods:
   for (const pod of pods) {
     const { [pod.name as 'pod']: pod4 } = ADDRESSES[4];
     const { [pod.name as 'pod']: pod6 } = ADDRESSES[6];
-    // As the bridge plugin does for pods (hairpinMode): where br_netfilter is on, a pod that calls itself through a
-    // Service is translated within the bridge and has to leave through the port that it came in by.
-    await attach({ host: node, bridge: 'cni0', hairpin: true }, pod, [`${pod4}/24`, `${pod6}/64`]);
-    await ip(pod, [`route add default via ${bare(v4)}`, `-6 route add default via ${bare(v6)}`]);
+    // As pods of the CNI plugin: nobody is a neighbour, everything goes through the node, which translates it back.
+    await attach({ host: node, bridge: 'cni0', hairpin: true }, pod, [`${pod4}/32`, `${pod6}/128`]);
+    await ip(pod, [
+      `route add ${bare(v4)} dev eth0 scope link`,
+      `-6 route add ${bare(v6)} dev eth0`,
+      `route add default via ${bare(v4)}`,
+      `-6 route add default via ${bare(v6)}`,
+    ]);
   }
 }
 
@@ -183,6 +187,8 @@ function prepareStack(host: Host, forwards: boolean): void {
     ['ipv4/conf/all/send_redirects', '0'],
     ['ipv4/conf/default/send_redirects', '0'],
     ['ipv6/conf/all/forwarding', forwarding],
+    ['ipv6/conf/all/accept_redirects', '0'],
+    ['ipv6/conf/default/accept_redirects', '0'],
     // Rows share a caller: the kernel tells one and the same host of a few unreachable ports a second only.
     ['ipv4/icmp_ratelimit', '0'],
     ['ipv6/icmp/ratelimit', '0'],

@@ -1,0 +1,4 @@
+import { describeDistribution } from './distribution-suite.ts';
+import { IPVS } from './modes.ts';
+
+describeDistribution(IPVS);

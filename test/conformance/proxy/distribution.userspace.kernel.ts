@@ -1,0 +1,4 @@
+import { describeDistribution } from './distribution-suite.ts';
+import { USERSPACE } from './modes.ts';
+
+describeDistribution(USERSPACE);
