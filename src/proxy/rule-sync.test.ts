@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createLogger } from '../log/logger.ts';
 import type { SyncReport } from './backend.ts';
@@ -54,6 +55,7 @@ function setService(name: string, ip = '10.96.0.1'): void {
 }
 
 beforeEach(() => {
+  ended = Promise.resolve();
   model = new ServiceModel();
   listener = new Listener();
   const logger = createLogger('test', 'silent');
@@ -212,3 +214,75 @@ test('at the end everything stays in the kernel', async () => {
   expect(backend.calls.at(-1)).toBe('close');
   expect(backend.ports.size).toBe(1);
 });
+
+type Step =
+  | { readonly do: 'set'; readonly name: string; readonly ip: number }
+  | { readonly do: 'delete'; readonly name: string }
+  | { readonly do: 'refuse'; readonly times: number }
+  | { readonly do: 'steal'; readonly name: string; readonly tell: boolean }
+  | { readonly do: 'replace'; readonly fails: boolean }
+  | { readonly do: 'turn' };
+
+const name = fc.constantFrom('a', 'b', 'c', 'd');
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    fc.record({ do: fc.constant('set' as const), name, ip: fc.integer({ min: 1, max: 9 }) }),
+    fc.record({ do: fc.constant('delete' as const), name }),
+    fc.record({ do: fc.constant('refuse' as const), times: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ do: fc.constant('steal' as const), name, tell: fc.boolean() }),
+    fc.record({ do: fc.constant('replace' as const), fails: fc.boolean() }),
+    fc.record({ do: fc.constant('turn' as const) }),
+  ),
+  { minLength: 5, maxLength: 25 },
+);
+
+/** One run of the proxy through all that may happen to it. */
+async function live(all: readonly Step[]): Promise<void> {
+  const logger = createLogger('test', 'silent');
+  const backoff = { initialMs: 1, maxMs: 4 };
+  const own = new ServiceModel();
+  const told = new Listener();
+  const running = new RuleSync({ model: own, listener: told, logger, auditIntervalMs: 10, backoff });
+  const end = new AbortController();
+  const backends = [new FakeBackend('iptables')];
+  const run = running.run(active(backends[0] ?? new FakeBackend('iptables')), Promise.resolve(), end.signal);
+  const replaced: Promise<unknown>[] = [];
+  for (const step of all) {
+    const current = running.active?.backend as FakeBackend | undefined;
+    if (step.do === 'turn') await new Promise(setImmediate);
+    else if (step.do === 'refuse') {
+      current?.refusals.push(...Array.from({ length: step.times }, () => new Error('refused')));
+    } else if (step.do === 'steal') current?.steal(idOf(step.name), step.tell);
+    else if (step.do === 'replace') {
+      const next = new FakeBackend('nftables');
+      if (step.fails) next.refusals.push(new Error('cannot'));
+      backends.push(next);
+      const done = running.replace(active(next), async (old) => old.remove());
+      replaced.push(done.catch(() => undefined));
+    } else {
+      const spec = { clusterIPs: [`10.96.0.${step.do === 'set' ? step.ip : 0}`], ports: [{ port: 80 }] };
+      const key = { namespace: 'shop', name: step.name };
+      if (step.do === 'set') own.setService(projectService({ metadata: key, spec }));
+      else own.deleteService(`shop/${step.name}`);
+      running.changed();
+    }
+  }
+  await Promise.all(replaced);
+  const wanted = new Map(
+    ['a', 'b', 'c', 'd'].flatMap((one) => own.portsOf(`shop/${one}`)).map((p) => [p.id, p]),
+  );
+  await vi.waitFor(() => {
+    const current = running.active?.backend as FakeBackend | undefined;
+    expect(current?.ports).toEqual(wanted);
+    expect(current?.stolen.size).toBe(0);
+    expect(told.known).toEqual(new Set(wanted.keys()));
+  }, 5000);
+  const others = backends.filter((one) => one !== running.active?.backend);
+  expect(others.flatMap(({ ports }) => [...ports.keys()])).toEqual([]);
+  end.abort();
+  await run;
+}
+
+test('whatever is refused, stolen or replaced, in the end the kernel has what the model says', async () => {
+  await fc.assert(fc.asyncProperty(steps, live), { numRuns: 60 });
+}, 60_000);

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Logger } from '../log/logger.ts';
 import type { IpFamily } from '../net/ip.ts';
-import { Backoff } from '../timing/backoff.ts';
+import { Backoff, type BackoffOptions } from '../timing/backoff.ts';
 import type { ProxyBackend, SyncReport } from './backend.ts';
 import type { ServiceModel } from './services/model.ts';
 import type { ServicePort, ServicePortChange } from './services/service-port.ts';
@@ -32,6 +32,8 @@ export interface RuleSyncOptions {
   readonly logger: Logger;
   /** How often it is asked whether somebody else changed the rules, milliseconds; 2,500 when absent. */
   readonly auditIntervalMs?: number;
+  /** Of full syncs that are refused; from 100 milliseconds to 10 seconds when absent. */
+  readonly backoff?: BackoffOptions;
 }
 
 interface Replacement {
@@ -54,7 +56,7 @@ const NOTICE_DELAY_MS = 200;
 export class RuleSync {
   readonly #options: RuleSyncOptions;
   readonly #listener: SyncListener;
-  readonly #backoff = new Backoff({ initialMs: 100, maxMs: 10_000 });
+  readonly #backoff: Backoff;
   #active: ActiveBackend | undefined;
   #unwatch: (() => void) | undefined;
   #replacements: Replacement[] = [];
@@ -74,6 +76,7 @@ export class RuleSync {
   constructor(options: RuleSyncOptions) {
     this.#options = options;
     this.#listener = options.listener;
+    this.#backoff = new Backoff({ initialMs: 100, maxMs: 10_000, ...options.backoff });
   }
 
   get active(): ActiveBackend | undefined {
