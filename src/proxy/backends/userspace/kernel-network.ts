@@ -44,6 +44,9 @@ export class KernelNetwork {
     const names = { node: `${prefix}-node`, pod: `${prefix}-pod`, outside: `${prefix}-outside` };
     const network = new KernelNetwork(names);
     for (const place of ['node', 'pod', 'outside'] as const) await network.ip(place, 'link set lo up');
+    // Else the first address of a subnet takes the others with it when it is deleted.
+    const promote = 'net.ipv4.conf.all.promote_secondaries=1';
+    await run('sysctl', ['-qw', promote], { netns: network.netns('pod') });
     await network.#wire(
       'pod',
       'pod0',

@@ -132,7 +132,10 @@ function connectTcp(family: IpFamily, netns: number | undefined): Connect<Socket
         resolve({ kind: 'exhausted', error: error as Error });
         return;
       }
+      let isSettled = false;
       const settle = (attempt: Attempt<Socket>): void => {
+        if (isSettled) return;
+        isSettled = true;
         clearTimeout(timer);
         socket.off('error', failed);
         if (attempt.kind !== 'connected') {
@@ -143,7 +146,8 @@ function connectTcp(family: IpFamily, netns: number | undefined): Connect<Socket
       };
       const failed = (error: NodeJS.ErrnoException): void =>
         settle({ kind: EXHAUSTED.has(error.code ?? '') ? 'exhausted' : 'refused', error });
-      const timer = setTimeout(() => settle({ kind: 'silent' }), timeoutMs);
+      // A process that was held up sees its timers before what the network brought meanwhile: that is looked at first.
+      const timer = setTimeout(() => setImmediate(() => settle({ kind: 'silent' })), timeoutMs);
       socket.once('error', failed);
       socket.connect({ ...options, keepAliveInitialDelay: KEEP_ALIVE_MS }, () =>
         settle({ kind: 'connected', connection: socket }),
