@@ -140,8 +140,9 @@ test('flags alone: another mode, and what the mode before left goes', async () =
   await machine.stopProxy();
 });
 
-test('--cleanup leaves nothing behind, in whatever mode it was', async () => {
-  for (const wanted of ['nftables', 'iptables', 'userspace']) {
+test.each(['nftables', 'iptables', 'userspace'])(
+  '--cleanup leaves nothing of the mode %s behind',
+  async (wanted) => {
     machine.startProxy(
       `--proxy-mode=${wanted}`,
       `--kubeconfig=${join(machine.folder, 'kubeconfig.conf')}`,
@@ -153,8 +154,8 @@ test('--cleanup leaves nothing behind, in whatever mode it was', async () => {
     expect(await leftovers()).not.toEqual([]);
     await machine.flatnetProxy('--cleanup');
     expect(await leftovers()).toEqual([]);
-  }
-});
+  },
+);
 
 test('bindAddressHardFail ends the process when a port is taken', async () => {
   machine.startProxy(
