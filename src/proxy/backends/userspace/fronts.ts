@@ -43,6 +43,8 @@ export interface FrontsOptions {
 
 /** What somaxconn allows of it is how many connections wait to be accepted. */
 const BACKLOG = 4096;
+/** For so long a port that no rule leads to any more accepts what comes: longer than a SYN takes that is sent again. */
+const LINGER_MS = 3000;
 
 type Open = (port: number) => number;
 
@@ -68,6 +70,7 @@ class SocketFronts implements Fronts {
   readonly #udp: UdpFront[] = [];
   #drained: (() => void) | undefined;
   #retired = false;
+  #lingering: NodeJS.Timeout | undefined;
 
   get active(): number {
     return [...this.#tcp, ...this.#udp].reduce((sum, front) => sum + front.active, 0);
@@ -107,20 +110,24 @@ class SocketFronts implements Fronts {
   retire(drained: () => void): void {
     this.#drained = drained;
     this.#retired = true;
-    // A connection that a rule led here just before it went may wait to be accepted: it is, before the socket closes.
-    setImmediate(() => {
+    // Connections that rules led here just before they went wait to be accepted, one in each turn of the event loop
+    // (libuv 1.46), and would be reset by the socket's end.
+    this.#lingering = setTimeout(() => {
       for (const front of this.#tcp) front.stop();
+      this.#lingering = undefined;
       this.#tellDrained();
-    });
+    }, LINGER_MS);
   }
 
   close(): void {
+    clearTimeout(this.#lingering);
+    this.#lingering = undefined;
     for (const front of [...this.#tcp, ...this.#udp]) front.close();
     this.#tellDrained();
   }
 
   #tellDrained(): void {
-    if (this.active > 0) return;
+    if (this.active > 0 || this.#lingering !== undefined) return;
     this.#drained?.();
     this.#drained = undefined;
   }
