@@ -23,6 +23,7 @@ import { Ip } from '../../src/net/ip.ts';
 import { FLATNET } from './lab-fixture.ts';
 
 const TOKEN = 'proxy-machine';
+const WEB_SERVER = 'busybox';
 const NODE_IP = '192.0.2.10';
 const POD_IP = '10.244.7.5';
 const FIXTURES = join(import.meta.dirname, '..', '..', 'src', 'proxy', 'config', 'fixtures');
@@ -48,7 +49,7 @@ export class ProxyMachine {
     cpSync(join(FIXTURES, 'kubeadm-1.36.yaml'), this.configFile);
     const pod = Netns.named(this.#pod);
     this.#server = withNetns(pod.fd, () =>
-      spawn('busybox', ['httpd', '-f', '-p', '8080', '-h', this.folder], { stdio: 'ignore' }),
+      spawn(WEB_SERVER, ['httpd', '-f', '-p', '8080', '-h', this.folder], { stdio: 'ignore' }),
     );
     pod.close();
   }
