@@ -115,6 +115,37 @@ test('endpoints that come and go cost no call of iptables', async () => {
   expect(report.describe()).toEqual([]);
 });
 
+test('rules are counted', async () => {
+  expect((await backend.update(change(WEB))).rules).toMatchObject({ written: 14, total: 14 });
+  const report = await backend.update([{ id: WEB.id, port: undefined }]);
+  expect(report.rules?.tables).toEqual([
+    { family: 4, table: 'nat', written: 0, total: 0 },
+    { family: 4, table: 'filter', written: 0, total: 0 },
+  ]);
+});
+
+const noPorts = () => Promise.reject(new Error('no port'));
+
+test('what another process left is removed without a port being opened, or an address known', async () => {
+  await backend.rebuild([WEB]);
+  const other = new UserspaceBackend([{ iptables, conntrack, openFronts: noPorts }], {
+    ...SETTINGS,
+    nodeIps: [],
+  });
+  await other.remove();
+  await other.close();
+  expect(`${await iptables.save('nat')}${await iptables.save('filter')}`).not.toContain('KUBE');
+});
+
+test('without an address of its own it says what is missing', async () => {
+  const kernels = { iptables: new FakeIptables(4), conntrack, openFronts: fakeFronts() };
+  const other = new UserspaceBackend([kernels], { ...SETTINGS, nodeIps: [Ip.parse('fd00::1')] });
+  await expect(other.prepare()).rejects.toMatchObject({
+    code: 'PROXY_ADDRESS',
+    hint: expect.stringContaining('bindAddress'),
+  });
+});
+
 test('SCTP is told of and the rest is served', async () => {
   const sctp = servicePort({ service: 'test/sctp', protocol: 'SCTP', endpoints: [endpoint(1)] });
   const report = await backend.rebuild([sctp, WEB]);
@@ -313,63 +344,72 @@ function portOf({ service, port }: Step): ServicePort {
   return { ...servicePort({ ...port, service: name }), id: `${name}:80/TCP/4` };
 }
 
-test('500 random changes: after each, the kernel holds what a full sync would write', async () => {
-  const [steps] = fc.sample(fc.array(stepArbitrary(false), { minLength: 500, maxLength: 500 }), 1);
-  const present = new Map<string, ServicePort>();
-  for (const step of steps ?? []) {
-    const port = portOf(step);
-    if (step.port === undefined) present.delete(port.id);
-    else present.set(port.id, port);
-    await backend.update([{ id: port.id, port: step.port === undefined ? undefined : port }]);
-    const scratch = new FakeIptables(4);
-    const fresh = await open(scratch);
-    await fresh.rebuild(present.values());
-    for (const table of ['nat', 'filter'] as const) {
-      const kernel = parseSave(await iptables.save(table)).get(table);
-      const wanted = parseSave(await scratch.save(table)).get(table);
-      expect([...(kernel?.keys() ?? [])].sort()).toEqual([...(wanted?.keys() ?? [])].sort());
-      for (const [chain, rules] of wanted ?? [])
-        expect(kernel?.get(chain)?.toSorted()).toEqual(rules.toSorted());
-    }
-    // And in an order that means the same.
-    expect((await backend.rebuild(present.values())).describe()).toEqual([]);
-  }
-});
-
-test('random changes of Services that want the same node ports: each is served for exactly one of them', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(stepArbitrary(true), { maxLength: 40 }), async (steps) => {
-      const kernel = new FakeIptables(4);
-      const tested = await open(kernel);
-      await tested.rebuild([]);
-      const present = new Map<string, ServicePort>();
-      for (const step of steps) {
-        const port = portOf(step);
-        if (step.port === undefined) present.delete(port.id);
-        else present.set(port.id, port);
-        await tested.update([{ id: port.id, port: step.port === undefined ? undefined : port }]);
-        const wanted = new Set(
-          [...present.values()]
-            .filter(({ nodePort }) => nodePort > 0)
-            .map((one) => `${one.protocol} ${one.nodePort}`),
-        );
-        for (const one of wanted) {
-          const [protocol, nodePort] = one.split(' ') as ['TCP' | 'UDP', string];
-          const served = tested.natFamilies[0]?.table.find(protocol, 4, '10.250.0.1', Number(nodePort));
-          const owner = present.get(served?.balancer.port.id ?? '');
-          expect(owner).toMatchObject({ protocol, nodePort: Number(nodePort) });
-          const rules = [
-            ...(await rulesOf('KUBE-NODEPORT-HOST', 'nat', kernel)),
-            ...(await rulesOf('KUBE-NODEPORT-CONTAINER', 'nat', kernel)),
-            ...(await rulesOf('KUBE-NODEPORT-FIREWALL', 'filter', kernel)),
-          ].filter(
-            (rule) => rule.includes(`-p ${protocol.toLowerCase()} `) && rule.includes(`--dport ${nodePort} `),
-          );
-          expect(rules.length).toBeGreaterThan(0);
-          for (const rule of rules) expect(rule).toContain(`"${owner?.service}"`);
-        }
+test(
+  '500 random changes: after each, the kernel holds what a full sync would write',
+  { timeout: 60_000 },
+  async () => {
+    const [steps] = fc.sample(fc.array(stepArbitrary(false), { minLength: 500, maxLength: 500 }), 1);
+    const present = new Map<string, ServicePort>();
+    for (const step of steps ?? []) {
+      const port = portOf(step);
+      if (step.port === undefined) present.delete(port.id);
+      else present.set(port.id, port);
+      await backend.update([{ id: port.id, port: step.port === undefined ? undefined : port }]);
+      const scratch = new FakeIptables(4);
+      const fresh = await open(scratch);
+      await fresh.rebuild(present.values());
+      for (const table of ['nat', 'filter'] as const) {
+        const kernel = parseSave(await iptables.save(table)).get(table);
+        const wanted = parseSave(await scratch.save(table)).get(table);
+        expect([...(kernel?.keys() ?? [])].sort()).toEqual([...(wanted?.keys() ?? [])].sort());
+        for (const [chain, rules] of wanted ?? [])
+          expect(kernel?.get(chain)?.toSorted()).toEqual(rules.toSorted());
       }
-    }),
-    { numRuns: 40 },
-  );
-});
+      // And in an order that means the same.
+      expect((await backend.rebuild(present.values())).describe()).toEqual([]);
+    }
+  },
+);
+
+test(
+  'random changes of Services that want the same node ports: each is served for exactly one of them',
+  { timeout: 60_000 },
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(stepArbitrary(true), { maxLength: 40 }), async (steps) => {
+        const kernel = new FakeIptables(4);
+        const tested = await open(kernel);
+        await tested.rebuild([]);
+        const present = new Map<string, ServicePort>();
+        for (const step of steps) {
+          const port = portOf(step);
+          if (step.port === undefined) present.delete(port.id);
+          else present.set(port.id, port);
+          await tested.update([{ id: port.id, port: step.port === undefined ? undefined : port }]);
+          const wanted = new Set(
+            [...present.values()]
+              .filter(({ nodePort }) => nodePort > 0)
+              .map((one) => `${one.protocol} ${one.nodePort}`),
+          );
+          for (const one of wanted) {
+            const [protocol, nodePort] = one.split(' ') as ['TCP' | 'UDP', string];
+            const served = tested.natFamilies[0]?.table.find(protocol, 4, '10.250.0.1', Number(nodePort));
+            const owner = present.get(served?.balancer.port.id ?? '');
+            expect(owner).toMatchObject({ protocol, nodePort: Number(nodePort) });
+            const rules = [
+              ...(await rulesOf('KUBE-NODEPORT-HOST', 'nat', kernel)),
+              ...(await rulesOf('KUBE-NODEPORT-CONTAINER', 'nat', kernel)),
+              ...(await rulesOf('KUBE-NODEPORT-FIREWALL', 'filter', kernel)),
+            ].filter(
+              (rule) =>
+                rule.includes(`-p ${protocol.toLowerCase()} `) && rule.includes(`--dport ${nodePort} `),
+            );
+            expect(rules.length).toBeGreaterThan(0);
+            for (const rule of rules) expect(rule).toContain(`"${owner?.service}"`);
+          }
+        }
+      }),
+      { numRuns: 40 },
+    );
+  },
+);

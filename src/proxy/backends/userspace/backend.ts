@@ -6,7 +6,7 @@ import { chooseVariant } from '../../../kernel/iptables/variant.ts';
 import { LinuxRouteKernel } from '../../../kernel/netlink/apply.ts';
 import { createLogger, type Logger } from '../../../log/logger.ts';
 import type { IpFamily } from '../../../net/ip.ts';
-import type { ProxyBackend, SyncReport } from '../../backend.ts';
+import type { ProxyBackend, RuleCount, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import type { Chance } from './balancer.ts';
@@ -150,13 +150,14 @@ async function openKernels(
 
 function combined(reports: ReadonlyMap<4 | 6, FamilyReport>): SyncReport {
   const all = [...reports.values()];
-  const sum = (of: (report: FamilyReport) => number): number =>
-    all.reduce((total, report) => total + of(report), 0);
+  const tables = all.flatMap(({ rules }) => rules);
+  const sum = (of: (count: RuleCount) => number): number =>
+    tables.reduce((total, count) => total + of(count), 0);
   return {
     describe: () => all.flatMap(({ describe }) => describe()),
     conflicts: all.flatMap(({ conflicts }) => conflicts),
     failures: all.flatMap(({ failures }) => failures),
-    rules: { written: sum(({ written }) => written), total: sum(({ total }) => total) },
+    rules: { written: sum(({ written }) => written), total: sum(({ total }) => total), tables },
   };
 }
 

@@ -114,7 +114,7 @@ export class DirectFamily implements ServingFamily {
         failures.push({ subject: pair.entry.what, message: describeError(error) });
       }
     }
-    return { describe: () => lines, conflicts: update.conflicts, failures, written: 0, total: 0 };
+    return { describe: () => lines, conflicts: update.conflicts, failures, rules: [] };
   }
 
   /** Has an entry's address and sockets there, or not, as who has it now needs. */

@@ -36,6 +36,8 @@ interface Programmed {
   readonly entries: readonly ProgrammedEntry[];
 }
 
+type RuleTotals = Record<PlacedRule['table'], number>;
+
 interface Draft {
   readonly before: Map<string, Programmed | undefined>;
   readonly failures: { subject: string; message: string }[];
@@ -52,6 +54,7 @@ export class FamilyProgram {
   readonly #chance: Chance;
   #programmed = new Map<string, Programmed>();
   #claims = new Claims();
+  #rules: RuleTotals = { nat: 0, filter: 0 };
 
   constructor(realise: Realise, table: ServiceTable, chance: Chance) {
     this.#realise = realise;
@@ -59,11 +62,9 @@ export class FamilyProgram {
     this.#chance = chance;
   }
 
-  /** Rules by which service ports are reached. */
-  get rules(): number {
-    let count = 0;
-    for (const group of this.ruleGroups()) count += group.length;
-    return count;
+  /** How many rules of service ports there are. */
+  get rules(): Readonly<RuleTotals> {
+    return this.#rules;
   }
 
   update(changes: readonly ServicePortChange[]): FamilyUpdate {
@@ -89,6 +90,7 @@ export class FamilyProgram {
     const draft: Draft = { before: new Map(this.#programmed), failures: [], refused: [] };
     this.#programmed = new Map();
     this.#claims = new Claims();
+    this.#rules = { nat: 0, filter: 0 };
     for (const port of ports) {
       if (!draft.before.has(port.id)) draft.before.set(port.id, undefined);
       this.#put(port, draft.before.get(port.id)?.served, draft);
@@ -114,10 +116,14 @@ export class FamilyProgram {
         draft.refused.push({ id: port.id, key: entry.key, what: entry.what });
         continue;
       }
-      entries.push({ entry, ...this.#realise(port, entry) });
+      const realised = { entry, ...this.#realise(port, entry) };
+      entries.push(realised);
+      for (const { table } of realised.rules) this.#rules[table] += 1;
     }
-    served.entries = entries.map(({ entry }) => entry);
-    this.#table.set(served.entries, served);
+    this.#table.set(
+      entries.map(({ entry }) => entry),
+      served,
+    );
     this.#programmed.set(port.id, { port, served, entries });
   }
 
@@ -126,6 +132,7 @@ export class FamilyProgram {
     const programmed = this.#programmed.get(id);
     this.#programmed.delete(id);
     this.#claims.forget(id);
+    for (const { rules } of programmed?.entries ?? []) for (const { table } of rules) this.#rules[table] -= 1;
     const keys = programmed?.entries.map(({ entry }) => entry.key) ?? [];
     this.#claims.release(keys, id);
     return keys;

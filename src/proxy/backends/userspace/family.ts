@@ -4,7 +4,8 @@ import { formatRule } from '../../../kernel/iptables/format-rule.ts';
 import { describeChange } from '../../../kernel/iptables/restore-text.ts';
 import { splitWords } from '../../../kernel/iptables/save-text.ts';
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
-import type { Ip } from '../../../net/ip.ts';
+import type { Ip, IpFamily } from '../../../net/ip.ts';
+import type { RuleCount } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import type { Chance } from './balancer.ts';
@@ -172,8 +173,7 @@ export class UserspaceFamily implements ServingFamily {
       describe: lines,
       conflicts,
       failures,
-      written: written(changes),
-      total: this.#prepared().program.rules,
+      rules: ruleCounts(changes, this.family, this.#prepared().program.rules),
     };
   }
 }
@@ -192,13 +192,22 @@ function formerPorts(rules: readonly string[]): FoundPort[] {
   return rules.flatMap((rule) => readGuardRule(splitWords(rule)) ?? []);
 }
 
-function written(changes: readonly IptablesChange[]): number {
-  let count = 0;
+function ruleCounts(
+  changes: readonly IptablesChange[],
+  family: IpFamily,
+  totals: Readonly<Record<'nat' | 'filter', number>>,
+): RuleCount[] {
+  const written = { nat: 0, filter: 0, mangle: 0 };
   for (const change of changes) {
-    if (change.operation === 'write-chain') count += change.rules.length;
-    else if (change.operation === 'append' || change.operation === 'prepend') count += 1;
+    if (change.operation === 'write-chain') written[change.table] += change.rules.length;
+    else if (change.operation === 'append') written[change.table] += 1;
   }
-  return count;
+  return (['nat', 'filter'] as const).map((table) => ({
+    family,
+    table,
+    written: written[table],
+    total: totals[table],
+  }));
 }
 
 function realiseByRules(context: RuleContext): Realise {

@@ -15,8 +15,6 @@ export interface Session {
 export class ServedPort {
   readonly balancer: Balancer;
   readonly sessions = new Set<Session>();
-  /** Keys under which it is found. */
-  entries: readonly Entry[] = [];
 
   constructor(port: ServicePort, chance: Chance) {
     this.balancer = new Balancer(port, chance);

@@ -1,10 +1,9 @@
 import type { IpFamily } from '../../../net/ip.ts';
-import type { SyncReport } from '../../backend.ts';
+import type { RuleCount, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 
 export interface FamilyReport extends Required<Pick<SyncReport, 'describe' | 'conflicts' | 'failures'>> {
-  readonly written: number;
-  readonly total: number;
+  readonly rules: readonly RuleCount[];
 }
 
 /**
