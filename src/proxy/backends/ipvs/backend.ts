@@ -177,15 +177,25 @@ export class IpvsBackend implements ProxyBackend {
     for (const { kernel } of this.#rules) kernel.close();
   }
 
+  /** Deletes real and virtual servers whose last connection has ended: done every minute. */
+  checkTerminations(): void {
+    this.#running?.terminations.check();
+  }
+
   #run(ipvs: IpvsKernel): void {
     const { ipset, route } = this.#kernels;
-    const terminations = new Terminations(ipvs);
+    const terminations: Terminations = new Terminations(ipvs, (address) => {
+      const needed = this.#programs.some((program) => program.hasAddress(address));
+      if (needed || terminations.holds(address)) return;
+      const bound = this.#programs.every(({ node }) => !node.ownAddresses.has(address));
+      if (bound) executor.release(address);
+    });
     const executor = new Executor({ ipvs, ipset, route }, terminations);
-    const audit = new Audit({ ipvs, ipset }, this.#programs, executor);
+    const audit = new Audit({ ipvs, ipset }, this.#programs, executor, terminations);
     this.#running = { ipvs, terminations, executor, audit };
     this.#timer = setInterval(() => {
       try {
-        terminations.check();
+        this.checkTerminations();
       } catch (error) {
         this.#logger?.warn({ err: error }, `real servers that shall go: ${describeError(error)}`);
       }
@@ -243,7 +253,9 @@ export class IpvsBackend implements ProxyBackend {
   #addressesDiffer(): boolean {
     return this.#programs.some((program) => {
       const { own, services } = readAddresses(this.#kernels.route, program.family);
-      return !sameSet(services, new Set(program.addresses())) || !sameSet(own, program.node.ownAddresses);
+      const held = [...services].filter((address) => this.#running?.terminations.holds(address) === true);
+      const wanted = new Set([...program.addresses(), ...held]);
+      return !sameSet(services, wanted) || !sameSet(own, program.node.ownAddresses);
     });
   }
 
@@ -256,7 +268,11 @@ export class IpvsBackend implements ProxyBackend {
     const program = this.#programs.find(({ family }) => family === ip.family);
     if (program === undefined) return false;
     const added = event.action === 'set';
-    if (link === device) return added !== program.hasAddress(ip.toString());
+    if (link === device) {
+      const address = ip.toString();
+      const held = this.#running?.terminations.holds(address) === true;
+      return held ? !added : added !== program.hasAddress(address);
+    }
     const { own } = readAddresses(this.#kernels.route, ip.family);
     return own.has(ip.toString()) !== program.node.ownAddresses.has(ip.toString());
   }

@@ -13,7 +13,8 @@ import { Ip } from '../../../net/ip.ts';
 import type { SyncReport } from '../../backend.ts';
 import { destinationKey, type ProgramUpdate } from './program.ts';
 import { SERVICE_DEVICE } from './settings.ts';
-import type { Terminations } from './termination.ts';
+import { setOf } from './set-names.ts';
+import type { Terminated, Terminations } from './termination.ts';
 
 /** The kernel is not as it was left: somebody else was at it, and only looking at everything helps. */
 const DRIFT: ReadonlySet<string> = new Set(['EEXIST', 'ESRCH', 'ENOENT', 'ENODEV', 'EADDRNOTAVAIL']);
@@ -57,10 +58,25 @@ export class Executor {
   /** What is needed no more, after what makes it be not needed. */
   remove(update: ProgramUpdate): void {
     this.#retire(update.retired);
-    for (const { server } of update.deletedServers) this.#terminations.forget(server);
-    this.#changeServers(update.deletedServers);
-    this.#changeSets(update.deletedEntries);
-    this.#changeAddresses(update.deletedAddresses, 'delete');
+    for (const { server } of update.deletedServers) {
+      if (!this.refused.delete(serverText(server))) {
+        this.#note(this.#terminations.deleteServer(server, schedulerOf(server)));
+      }
+    }
+    // Connections that go on need the address; that it is in the set has new ones refused.
+    const held = (address: string): boolean => this.#terminations.holds(address);
+    this.#changeSets(update.deletedEntries.filter(({ entry }) => !held(entry)));
+    this.#changeAddresses(
+      update.deletedAddresses.filter((address) => !held(address)),
+      'delete',
+    );
+  }
+
+  /** Takes an address away whose last virtual server has gone. */
+  release(address: string): void {
+    const family = address.includes(':') ? 6 : 4;
+    this.#changeSets([{ operation: 'delete', set: setOf('serviceIps', family), entry: address }]);
+    this.#changeAddresses([address], 'delete');
   }
 
   /** What was done since the last time. Throws where the kernel was not as it had been left. */
@@ -73,8 +89,11 @@ export class Executor {
     return { describe: () => lines.flatMap((line) => line()), conflicts, failures };
   }
 
-  /** A real server that terminates and is wanted again is there already. */
+  /** A server that terminates and is wanted again is there already. */
   #revived(change: IpvsChange): IpvsChange {
+    if (change.operation === 'add-server' && this.#terminations.revive(change.server)) {
+      return { operation: 'set-server', server: change.server };
+    }
     if (change.operation !== 'add-destination') return change;
     const { server, destination } = change;
     if (!this.#terminations.has(server, destination)) return change;
@@ -85,20 +104,21 @@ export class Executor {
   #retire(retired: ProgramUpdate['retired']): void {
     const groups = new Map<string, { server: VirtualServerKey; destinations: RealServerKey[] }>();
     for (const { server, destination } of retired) {
-      // One that terminates already: it was found again.
       const group = groups.get(serverText(server)) ?? { server, destinations: [] };
       group.destinations.push(destination);
       groups.set(serverText(server), group);
     }
     for (const { server, destinations } of groups.values()) {
-      const scheduler = 'scheduler' in server ? String(server.scheduler) : '';
       const wanted = destinations.filter(
         (destination) => !this.refused.delete(destinationKey(serverText(server), destination)),
       );
-      const { changes, refusals } = this.#terminations.retire(server, wanted, scheduler);
-      this.#lines.push(() => changes.map(describeIpvsChange));
-      for (const { change, error } of refusals) this.#refuse(subjectOf(change), error);
+      this.#note(this.#terminations.retire(server, wanted, schedulerOf(server)));
     }
+  }
+
+  #note({ changes, refusals }: Terminated): void {
+    this.#lines.push(() => changes.map(describeIpvsChange));
+    for (const { change, error } of refusals) this.#refuse(subjectOf(change), error);
   }
 
   #changeServers(changes: readonly IpvsChange[]): void {
@@ -157,6 +177,10 @@ export class Executor {
     this.#failures.push({ subject, message: describeError(error) });
     return true;
   }
+}
+
+function schedulerOf(server: VirtualServerKey): string {
+  return 'scheduler' in server ? String(server.scheduler) : '';
 }
 
 function subjectOf(change: IpvsChange): string {

@@ -10,6 +10,7 @@ import type { NodeView } from './plan.ts';
 import type { IpvsProgram } from './program.ts';
 import { setOf } from './set-names.ts';
 import { SERVICE_DEVICE, type IpvsModeSettings } from './settings.ts';
+import type { Terminations } from './termination.ts';
 
 const LOOPBACK: Readonly<Record<IpFamily, Cidr>> = {
   4: Cidr.parse('127.0.0.0/8'),
@@ -79,12 +80,19 @@ export class Audit {
   readonly #kernels: AuditedKernels;
   readonly #programs: readonly IpvsProgram[];
   readonly #executor: Executor;
+  readonly #terminations: Terminations;
   /** Virtual servers that are in the kernel and not this mode's. */
   #others = 0;
   #next: Iterator<string> | undefined;
 
-  constructor(kernels: AuditedKernels, programs: readonly IpvsProgram[], executor: Executor) {
+  constructor(
+    kernels: AuditedKernels,
+    programs: readonly IpvsProgram[],
+    executor: Executor,
+    terminations: Terminations,
+  ) {
     this.#kernels = kernels;
+    this.#terminations = terminations;
     this.#programs = programs;
     this.#executor = executor;
   }
@@ -102,17 +110,27 @@ export class Audit {
   #setsDiffer(): boolean {
     const sizes = new Map(this.#kernels.ipset.sets().map(({ name, size }) => [name, size]));
     return this.#programs.some((program) =>
-      [...program.sizes].some(([purpose, count]) => {
+      [...program.sizes].some(([purpose, needed]) => {
         const { name } = setOf(purpose, program.family);
+        const count = purpose === 'serviceIps' ? needed + this.#heldAddresses(program) : needed;
         // Kernels before 4.9 do not tell sizes.
         return !sizes.has(name) || (sizes.get(name) ?? count) !== count;
       }),
     );
   }
 
+  /** Addresses that are there for connections of Services that are gone. */
+  #heldAddresses(program: IpvsProgram): number {
+    const addresses = [...this.#terminations.goneServers.values()].map(({ address }) => address);
+    const own = addresses.filter((address) => address.includes(':') === (program.family === 6));
+    return [...new Set(own)].filter(
+      (address) => !program.hasAddress(address) && !program.node.ownAddresses.has(address),
+    ).length;
+  }
+
   #countDiffers(): boolean {
     const refused = this.#executor.refused;
-    let wanted = this.#others;
+    let wanted = this.#others + this.#terminations.goneServers.size;
     for (const { servers } of this.#programs) wanted += servers.size;
     for (const key of refused) if (this.#find(key) !== undefined) wanted -= 1;
     return this.#kernels.ipvs.countServers() !== wanted;

@@ -10,16 +10,45 @@ import {
 } from '../../../kernel/ipvs/objects.ts';
 import { realServer } from './program.ts';
 
-/** Real servers that get no new connections and stay until theirs have ended, by virtual server. */
+/** What was done, and what the kernel would not have. */
+export interface Terminated {
+  readonly changes: readonly IpvsChange[];
+  readonly refusals: readonly IpvsRefusal[];
+}
+
+/**
+ * Real servers that get no new connections and stay until theirs have ended, and virtual servers of Services that are
+ * gone, which stay as long as one of their real servers does.
+ */
 export class Terminations {
   readonly #ipvs: IpvsKernel;
+  readonly #released: (address: string) => void;
+  readonly #gone = new Map<string, VirtualServerKey>();
   readonly #servers = new Map<
     string,
     { server: VirtualServerKey; destinations: Map<string, RealServerKey> }
   >();
 
-  constructor(ipvs: IpvsKernel) {
+  /** `released` is told the address of a virtual server that has gone at last. */
+  constructor(ipvs: IpvsKernel, released: (address: string) => void) {
     this.#ipvs = ipvs;
+    this.#released = released;
+  }
+
+  /** Virtual servers that nobody needs and that are there for their connections. */
+  get goneServers(): ReadonlyMap<string, VirtualServerKey> {
+    return this.#gone;
+  }
+
+  /** Whether a virtual server that has yet to go has the address. */
+  holds(address: string): boolean {
+    if (this.#gone.size === 0) return false;
+    return [...this.#gone.values()].some((server) => server.address === address);
+  }
+
+  /** True when the virtual server is there: it is wanted again. */
+  revive(server: VirtualServerKey): boolean {
+    return this.#gone.delete(serverText(server));
   }
 
   get size(): number {
@@ -40,6 +69,20 @@ export class Terminations {
 
   clear(): void {
     this.#servers.clear();
+    this.#gone.clear();
+  }
+
+  /** Deletes a virtual server, at once or, where it has connections, when the last of them has ended. */
+  deleteServer(server: VirtualServerKey, scheduler: string): Terminated {
+    const found = isGraceful(server, scheduler) ? this.#ipvs.realServers(server) : [];
+    const busy = found.filter((real) => !isIdle(real));
+    if (busy.length === 0) {
+      this.forget(server);
+      const changes: IpvsChange[] = [{ operation: 'delete-server', server }];
+      return { changes, refusals: this.#ipvs.apply(changes) };
+    }
+    this.#gone.set(serverText(server), server);
+    return this.retire(server, found, scheduler);
   }
 
   /**
@@ -48,19 +91,14 @@ export class Terminations {
    * (expire_nodest_conn). So do those of the scheduler dh, which leads all clients of an address to one real server
    * and to no other while it is there.
    */
-  retire(
-    server: VirtualServerKey,
-    destinations: readonly RealServerKey[],
-    scheduler: string,
-  ): { changes: IpvsChange[]; refusals: IpvsRefusal[] } {
-    const graceful = server.protocol !== 'UDP' && scheduler !== 'dh';
+  retire(server: VirtualServerKey, destinations: readonly RealServerKey[], scheduler: string): Terminated {
     const changes: IpvsChange[] = [];
     const refusals: IpvsRefusal[] = [];
     const apply = (more: IpvsChange[]): void => {
       changes.push(...more);
       refusals.push(...this.#ipvs.apply(more));
     };
-    if (!graceful) {
+    if (!isGraceful(server, scheduler)) {
       apply(destinations.map((destination) => ({ operation: 'delete-destination', server, destination })));
       return { changes, refusals };
     }
@@ -98,6 +136,12 @@ export class Terminations {
       // Refused: somebody else was quicker.
       this.#ipvs.apply(idle);
     }
+    for (const [key, server] of this.#gone) {
+      if (this.#servers.has(key)) continue;
+      this.#gone.delete(key);
+      this.#ipvs.apply([{ operation: 'delete-server', server }]);
+      this.#released(server.address);
+    }
   }
 
   #remember(server: VirtualServerKey, destination: RealServerKey): void {
@@ -106,6 +150,10 @@ export class Terminations {
     held.destinations.set(realServerText(destination), destination);
     this.#servers.set(key, held);
   }
+}
+
+function isGraceful({ protocol }: VirtualServerKey, scheduler: string): boolean {
+  return protocol !== 'UDP' && scheduler !== 'dh';
 }
 
 export function isIdle({ activeConnections, inactiveConnections }: ObservedRealServer): boolean {
