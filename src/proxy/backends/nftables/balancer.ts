@@ -30,7 +30,7 @@ export const CODE_MASK = AFFINITY_UNIT - 1;
 /** Clients of a service port stay for so long unless it says otherwise. */
 const DEFAULT_AFFINITY_SECONDS = 10_800;
 /** Chains up to this size are made in advance. */
-const USUAL_SIZE = 1024;
+const USUAL_SIZE = 256;
 
 /** By which key a packet finds its service port, and which of its pools it gets. */
 export const WAYS = ['lb', 'lb-all', 'nodeport', 'nodeport-all'] as const;

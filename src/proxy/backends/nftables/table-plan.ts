@@ -65,6 +65,11 @@ export function planTable(settings: ProxySettings, sets: ProxySets, family: IpFa
   return { marker: MARKER_PREFIX + hash, chains, verdicts, draws };
 }
 
+/** The chains alone. */
+export function planChains(settings: ProxySettings, sets: ProxySets, family: IpFamily): NftChainChange[] {
+  return new TableWriter(settings, sets, family).chains();
+}
+
 /** Everything of the plan, and no service port; the table must not be there. */
 export function createTable(plan: TablePlan, sets: ProxySets, family: IpFamily): NftChange[] {
   const { table } = sets;

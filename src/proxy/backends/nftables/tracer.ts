@@ -14,7 +14,7 @@ import { isStandard, parseBalancerChain } from './balancer.ts';
 import { LookupRules } from './lookup-rule.ts';
 import { RuleWalk, type RuleSource, type WalkedPacket, type WalkOutcome } from './rule-walk.ts';
 import { proxySets, setTypes } from './sets.ts';
-import { planTable } from './table-plan.ts';
+import { planChains } from './table-plan.ts';
 
 /** What of the kernel a trace needs; `NftKernel` has it. */
 type ObservedKernel = Pick<NftKernel, 'elements' | 'chains' | 'ruleCounts'>;
@@ -125,7 +125,7 @@ class ObservedTable implements RuleSource {
     if (chains === undefined) return;
     const counts = kernel.ruleCounts(sets.table);
     const lookups = new LookupRules(sets, family);
-    const planned = new Map(planTable(settings, sets, family).chains.map((one) => [one.chain, one.rules]));
+    const planned = new Map(planChains(settings, sets, family).map((one) => [one.chain, one.rules]));
     for (const chain of chains) {
       const found = parseBalancerChain(chain);
       const rare = found === undefined || isStandard(found.way, found.balancer) ? undefined : found;
