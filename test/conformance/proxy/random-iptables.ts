@@ -10,6 +10,7 @@ const NODE: NodeState = {
   routeLocalnet: () => {},
   tcpBeLiberal: () => false,
   ensureCounter: () => true,
+  packets: () => undefined,
   close: () => {},
 };
 

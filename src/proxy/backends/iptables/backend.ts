@@ -12,7 +12,7 @@ import { describeChange } from '../../../kernel/iptables/restore-text.ts';
 import { observedText } from '../../../kernel/iptables/save-text.ts';
 import { chooseVariant } from '../../../kernel/iptables/variant.ts';
 import type { Logger } from '../../../log/logger.ts';
-import type { ProxyBackend, ServiceConflict, SyncReport } from '../../backend.ts';
+import type { PacketCounts, ProxyBackend, ServiceConflict, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import type { ObservedTables } from './adoption.ts';
@@ -32,6 +32,8 @@ interface Family {
   readonly program: FamilyProgram;
 }
 
+/** The tables whose rules kube-proxy's metrics count. */
+const COUNTED = ['nat', 'filter'] as const;
 /** Canaries are looked for in one of so many audits; kube-proxy does it every 30 seconds. */
 const AUDITS_OF_CANARIES = 10;
 
@@ -116,6 +118,16 @@ export class IptablesBackend implements ProxyBackend {
     return false;
   }
 
+  packetCounts(): PacketCounts {
+    const [invalidDropped, localhostNodePorts] = [INVALID_COUNTER, LOCALHOST_COUNTER].map((name) =>
+      this.#node.packets(name),
+    );
+    return {
+      ...(invalidDropped === undefined ? {} : { invalidDropped }),
+      ...(localhostNodePorts === undefined ? {} : { localhostNodePorts }),
+    };
+  }
+
   async remove(): Promise<void> {
     for (const { kernel } of this.#families) {
       await kernel.apply(removalOf(kernel.family, await readText(kernel)));
@@ -145,11 +157,17 @@ export class IptablesBackend implements ProxyBackend {
 
   #report(updates: readonly [Family, FamilyUpdate][]): SyncReport {
     const conflicts: ServiceConflict[] = updates.flatMap(([, update]) => update.conflicts);
-    const written = updates.reduce((sum, [, update]) => sum + update.written, 0);
-    const total = this.#families.reduce((sum, { program }) => sum + program.rules, 0);
+    const tables = this.#families.flatMap((family) =>
+      COUNTED.map((table) => {
+        const written = updates.find(([updated]) => updated === family)?.[1].written.of(table) ?? 0;
+        return { family: family.kernel.family, table, written, total: family.program.rules.of(table) };
+      }),
+    );
+    const written = updates.reduce((sum, [, update]) => sum + update.written.total, 0);
+    const total = this.#families.reduce((sum, { program }) => sum + program.rules.total, 0);
     const describe = (): string[] =>
       updates.flatMap(([{ kernel }, { changes }]) => describeAll(changes, kernel));
-    return { describe, conflicts, rules: { written, total } };
+    return { describe, conflicts, rules: { written, total, tables } };
   }
 }
 

@@ -1,6 +1,7 @@
 import type { IptablesChange, IptablesKernel, TableName } from '../../../kernel/iptables/objects.ts';
 import type { IptablesRule } from '../../../kernel/iptables/rule.ts';
 import type { PortPlan, SharedRule } from './plan.ts';
+import { RuleCounts } from './rule-counts.ts';
 
 /** What some service ports have before and after a change, and the way from the one to the other. */
 export class ChangeSet {
@@ -8,7 +9,8 @@ export class ChangeSet {
   readonly #before = new Map<string, readonly IptablesRule[]>();
   readonly #after = new Map<string, readonly IptablesRule[]>();
   readonly #shared = new Map<string, { readonly rule: SharedRule; count: number }>();
-  #rules = 0;
+  /** By how many rules the whole grows. */
+  readonly growth = new RuleCounts();
 
   constructor(kernel: Pick<IptablesKernel, 'key'>) {
     this.#kernel = kernel;
@@ -18,19 +20,14 @@ export class ChangeSet {
   was(plan: PortPlan): void {
     for (const [chain, rules] of plan.chains) this.#before.set(chain, rules);
     for (const rule of plan.shared) this.#count(rule, -1);
-    this.#rules -= countRules(plan);
+    this.growth.addPlan(plan, -1);
   }
 
   /** What is to be in the kernel for one of them. */
   becomes(plan: PortPlan): void {
     for (const [chain, rules] of plan.chains) this.#after.set(chain, rules);
     for (const rule of plan.shared) this.#count(rule, 1);
-    this.#rules += countRules(plan);
-  }
-
-  /** By how many rules the whole grows. */
-  get growth(): number {
-    return this.#rules;
+    this.growth.addPlan(plan);
   }
 
   /**
@@ -80,20 +77,4 @@ export class ChangeSet {
       })
     );
   }
-}
-
-export function countRules(plan: PortPlan): number {
-  let count = plan.shared.length;
-  for (const rules of plan.chains.values()) count += rules.length;
-  return count;
-}
-
-/** How many rules these changes write. */
-export function countWritten(changes: readonly IptablesChange[]): number {
-  let count = 0;
-  for (const change of changes) {
-    if (change.operation === 'write-chain') count += change.rules.length;
-    else if (change.operation === 'prepend' || change.operation === 'append') count += 1;
-  }
-  return count;
 }

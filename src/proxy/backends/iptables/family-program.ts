@@ -5,7 +5,7 @@ import { Claims } from '../../claims.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import { Adoption, type ObservedTables } from './adoption.ts';
-import { ChangeSet, countRules, countWritten } from './change-set.ts';
+import { ChangeSet } from './change-set.ts';
 import { keysOf, nameKey } from './entry-keys.ts';
 import {
   fixedChains,
@@ -16,6 +16,7 @@ import {
   type NodeFacts,
 } from './fixed-rules.ts';
 import { planPort, type PlanSettings, type PortPlan } from './plan.ts';
+import { countWritten, RuleCounts } from './rule-counts.ts';
 
 /** From more endpoints on, comments that are there for each endpoint are left out (kube-proxy's threshold). */
 export const LARGE_CLUSTER_ENDPOINTS = 1000;
@@ -23,7 +24,7 @@ export const LARGE_CLUSTER_ENDPOINTS = 1000;
 export interface FamilyUpdate {
   readonly changes: readonly IptablesChange[];
   readonly conflicts: readonly ServiceConflict[];
-  readonly written: number;
+  readonly written: RuleCounts;
 }
 
 interface Entry {
@@ -45,7 +46,7 @@ export class FamilyProgram {
   #refused: { id: string; key: string; what: string }[] = [];
   #endpoints = 0;
   #large = false;
-  #rules = 0;
+  #rules = new RuleCounts();
   #plan: PlanSettings;
 
   constructor(kernel: IptablesKernel, settings: ProxySettings) {
@@ -62,7 +63,7 @@ export class FamilyProgram {
   }
 
   /** All rules of Services and those that do not depend on them. */
-  get rules(): number {
+  get rules(): RuleCounts {
     return this.#rules;
   }
 
@@ -78,10 +79,12 @@ export class FamilyProgram {
     const adoption = new Adoption(this.#kernel, observed);
     const fixed = fixedChains(this.#settings, this.family, this.#facts);
     const jumps = fixedJumps();
-    this.#rules = jumps.length + fixed.reduce((sum, { rules }) => sum + rules.length, 0);
+    this.#rules = new RuleCounts();
+    for (const { table } of jumps) this.#rules.add(table, 1);
+    for (const { table, rules } of fixed) this.#rules.add(table, rules.length);
     for (const entry of this.#entries.values()) {
       const plan = this.#planOf(entry);
-      this.#rules += countRules(plan);
+      this.#rules.addPlan(plan);
       adoption.add(plan);
     }
     const changes = adoption.changes(fixed, jumps);
@@ -121,7 +124,7 @@ export class FamilyProgram {
       const entry = this.#entries.get(id);
       if (entry !== undefined) set.becomes(this.#planOf(entry));
     }
-    this.#rules += set.growth;
+    this.#rules.addAll(set.growth);
     const changes = set.changes();
     return { changes, conflicts: this.#conflicts(), written: countWritten(changes) };
   }

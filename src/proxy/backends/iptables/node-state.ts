@@ -12,6 +12,8 @@ export interface NodeState {
   tcpBeLiberal(): boolean;
   /** Makes a packet counter; false where the kernel has none. */
   ensureCounter(name: string): boolean;
+  /** What a counter has counted; undefined where there is none. */
+  packets(name: string): number | undefined;
   close(): void;
 }
 
@@ -43,6 +45,11 @@ export class KernelNodeState implements NodeState {
     return this.#counters.ensure(name);
   }
 
+  packets(name: string): number | undefined {
+    const packets = this.#counters.packets(name);
+    return packets === undefined ? undefined : Number(packets);
+  }
+
   close(): void {
     this.#counters.close();
   }
@@ -67,6 +74,10 @@ export class FakeNodeState implements NodeState {
   ensureCounter(name: string): boolean {
     if (this.counts) this.counters.add(name);
     return this.counts;
+  }
+
+  packets(name: string): number | undefined {
+    return this.counters.has(name) ? 0 : undefined;
   }
 
   close(): void {}
