@@ -15,7 +15,7 @@ export interface Destined {
 /** Undefined: for nobody. */
 export type DestinedTcp = (client: Socket) => Destined | undefined;
 
-export interface DestinedFlow extends Destined {
+interface DestinedFlow extends Destined {
   /** Nobody takes it: the rules are to judge its next datagram anew. */
   readonly refuse: () => void;
   /** Its session has ended. */

@@ -18,7 +18,7 @@ export interface FamilyUpdate {
 }
 
 /** How an entry is realised: by which rules, if by rules at all. */
-export interface Realisation {
+interface Realisation {
   readonly rules: readonly PlacedRule[];
   /** The same for two states between which nothing is to be done. */
   readonly text: string;
