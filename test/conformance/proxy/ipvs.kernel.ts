@@ -1,5 +1,7 @@
 import { umlTests } from '../../uml/suite.ts';
 
-const FILES = ['rows', 'changes', 'distribution'].map((name) => `test/conformance/proxy/${name}.ipvs.uml.ts`);
+const FILES = ['rows', 'changes', 'distribution', 'repairs'].map(
+  (name) => `test/conformance/proxy/${name}.ipvs.uml.ts`,
+);
 
 await umlTests(FILES);
