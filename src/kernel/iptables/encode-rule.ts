@@ -120,8 +120,6 @@ function encodeMatch(writer: EntryWriter, match: RuleMatch, protocol: TransportN
       writer.bytes.write(match.counter, at, 'latin1');
       return;
     }
-    case 'set':
-      throw new FlatnetError('rules that look at ipsets are written by the tool only', { code: 'ENOSYS' });
   }
 }
 

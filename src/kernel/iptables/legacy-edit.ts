@@ -2,24 +2,22 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { encodeRule } from './encode-rule.ts';
 import { EntryWriter } from './entry-writer.ts';
 import { EXTENSION_HEADER, REPLACE_HEADER } from './legacy-layout.ts';
-import { encodedAlone, footSize, headSize, LegacyTable, noLength, type ChainPlace } from './legacy-table.ts';
+import {
+  encodedAlone,
+  footSize,
+  headSize,
+  noLength,
+  type ChainPlace,
+  type LegacyTable,
+} from './legacy-table.ts';
 import type { IptablesChange, TableName } from './objects.ts';
 import type { IptablesRule } from './rule.ts';
 
-/** A run of entries that is the same in the old table and the new one, but for where it lies and jumps lead. */
+/** Entries that are the same in the old table and the new one: the numbers of the first in both, and how many. */
 export interface KeptRun {
-  readonly from: number;
-  readonly to: number;
-  readonly movedTo: number;
-  /** Numbers of its first entry in both tables, and how many entries it has. */
   readonly oldIndex: number;
   readonly newIndex: number;
   readonly entries: number;
-}
-
-export interface EditedTable {
-  readonly table: LegacyTable;
-  readonly kept: readonly KeptRun[];
 }
 
 /** What is to become of one chain. */
@@ -36,8 +34,11 @@ interface ChainEdit {
 
 const BYTES_OF_RULE = 300;
 
-/** The table with these changes made, all at once. Throws where a rule or chain is not there. */
-export function editTable(table: LegacyTable, changes: readonly IptablesChange[]): EditedTable {
+/**
+ * Makes these changes in the table, all at once; tells what stays. Throws where a rule or chain is not there: the table
+ * may be spoilt then. It is changed where it lies in memory, as it may be a hundred megabytes.
+ */
+export function editTable(table: LegacyTable, changes: readonly IptablesChange[]): KeptRun[] {
   return new TableEdit(table, collect(table, changes)).make();
 }
 
@@ -92,73 +93,82 @@ function find(
   return positions.find((at) => !taken.has(at) && table.isSame(at, wanted));
 }
 
+/** A part of the new table: entries of the old one, or new ones. */
+interface Piece {
+  readonly kept: boolean;
+  readonly from: number;
+  readonly to: number;
+  readonly at: number;
+  /** New entries before it. */
+  readonly writtenBefore: number;
+}
+
 class TableEdit {
-  readonly #old: LegacyTable;
+  readonly #table: LegacyTable;
   readonly #edits: ReadonlyMap<string, ChainEdit>;
+  /** New entries; their offsets are those here until all have their place. */
   readonly #writer: EntryWriter;
-  readonly #runs: { from: number; to: number; movedTo: number; writtenBefore: number }[] = [];
+  readonly #pieces: Piece[] = [];
   readonly #places = new Map<string, ChainPlace>();
   /** Where rules of chains that are edited began, and begin now. */
   readonly #moved = new Map<number, number>();
+  #size = 0;
   #copied = 0;
 
-  constructor(old: LegacyTable, edits: ReadonlyMap<string, ChainEdit>) {
-    this.#old = old;
+  constructor(table: LegacyTable, edits: ReadonlyMap<string, ChainEdit>) {
+    this.#table = table;
     this.#edits = edits;
     let rules = 0;
     for (const edit of edits.values()) rules += (edit.rules ?? edit.prepended).length + 2;
-    this.#writer = new EntryWriter(old.layout.family, old.size + rules * BYTES_OF_RULE);
+    this.#writer = new EntryWriter(table.layout.family, rules * BYTES_OF_RULE);
   }
 
-  make(): EditedTable {
-    const old = this.#old;
+  make(): KeptRun[] {
+    const table = this.#table;
     const edited = [...this.#edits]
       .flatMap(([chain, edit]) => {
-        const place = old.places.get(chain);
+        const place = table.places.get(chain);
         return place === undefined ? [] : [{ chain, edit, place }];
       })
       .sort((a, b) => a.place.rules - b.place.rules);
     for (const { chain, edit, place } of edited) this.#edit(chain, edit, place);
-    const end = old.size - headSize(old.layout);
+    const end = table.size - headSize(table.layout);
     this.#keep(end);
     for (const [chain, edit] of this.#edits) {
-      if (!old.places.has(chain) && !edit.removed) this.#add(chain, edit);
+      if (!table.places.has(chain) && !edit.removed) this.#add(chain, edit);
     }
-    this.#copied = end;
-    this.#keep(old.size);
-    for (const [chain, place] of old.places)
-      if (!this.#edits.has(chain)) this.#places.set(chain, this.#place(place));
-    const kept = this.#relocate();
+    this.#keep(table.size);
+    const runs = this.#runs();
+    this.#move();
+    this.#replace();
+    const kept = this.#relocate(runs);
     this.#link();
-    const { bytes, size } = this.#writer;
-    const entries = kept.reduce((sum, run) => sum + run.entries, this.#writer.written);
-    return {
-      table: new LegacyTable(old.name, old.layout, { bytes, size, entries, places: this.#places }),
-      kept,
-    };
+    table.entries = kept.reduce((sum, run) => sum + run.entries, this.#writer.written);
+    table.moved();
+    return kept;
   }
 
   #edit(chain: string, edit: ChainEdit, place: ChainPlace): void {
-    const { layout } = this.#old;
+    const { layout } = this.#table;
     if (edit.removed) {
       this.#keep(place.rules - headSize(layout));
       this.#copied = place.policy + footSize(layout);
       return;
     }
     this.#keep(place.rules);
-    const rules = this.#writer.size;
+    const rules = this.#size;
     this.#moved.set(place.rules, rules);
-    for (const rule of [...edit.prepended].reverse()) encodeRule(this.#writer, rule);
+    this.#write([...edit.prepended].reverse());
     if (edit.rules === undefined) {
       for (const at of [...edit.deleted].sort((a, b) => a - b)) {
         this.#keep(at);
-        this.#copied = at + this.#old.lengthAt(at);
+        this.#copied = at + this.#table.lengthAt(at);
       }
       this.#keep(place.policy);
-    } else for (const rule of edit.rules) encodeRule(this.#writer, rule);
-    for (const rule of edit.appended) encodeRule(this.#writer, rule);
+    } else this.#write(edit.rules);
+    this.#write(edit.appended);
     this.#copied = place.policy;
-    const policy = this.#writer.size;
+    const policy = this.#size;
     this.#places.set(
       chain,
       place.hook === undefined ? { rules, policy } : { rules, policy, hook: place.hook },
@@ -166,13 +176,30 @@ class TableEdit {
   }
 
   #add(chain: string, edit: ChainEdit): void {
-    this.#writer.head(chain);
-    const rules = this.#writer.size;
-    for (const rule of [...edit.prepended].reverse()) encodeRule(this.#writer, rule);
-    for (const rule of [...(edit.rules ?? []), ...edit.appended]) encodeRule(this.#writer, rule);
-    const policy = this.#writer.size;
-    this.#writer.foot();
+    this.#written(() => this.#writer.head(chain));
+    const rules = this.#size;
+    this.#write([...edit.prepended].reverse());
+    this.#write(edit.rules ?? []);
+    this.#write(edit.appended);
+    const policy = this.#size;
+    this.#written(() => this.#writer.foot());
     this.#places.set(chain, { rules, policy });
+  }
+
+  #write(rules: readonly IptablesRule[]): void {
+    if (rules.length === 0) return;
+    this.#written(() => {
+      for (const rule of rules) encodeRule(this.#writer, rule);
+    });
+  }
+
+  #written(write: () => void): void {
+    const from = this.#writer.size;
+    const writtenBefore = this.#writer.written;
+    write();
+    const to = this.#writer.size;
+    this.#pieces.push({ kept: false, from, to, at: this.#size, writtenBefore });
+    this.#size += to - from;
   }
 
   /** Takes over what was not yet, up to here. */
@@ -180,47 +207,102 @@ class TableEdit {
     const from = this.#copied;
     this.#copied = to;
     if (to <= from) return;
-    const movedTo = this.#writer.size;
-    this.#runs.push({ from, to, movedTo, writtenBefore: this.#writer.written });
-    this.#writer.copy(this.#old.bytes, REPLACE_HEADER + from, REPLACE_HEADER + to);
+    const writtenBefore = this.#writer.written;
+    this.#pieces.push({ kept: true, from, to, at: this.#size, writtenBefore });
+    this.#size += to - from;
   }
 
-  #place(place: ChainPlace): ChainPlace {
-    const rules = this.#newOffset(place.rules);
-    const policy = this.#newOffset(place.policy);
-    return place.hook === undefined ? { rules, policy } : { rules, policy, hook: place.hook };
-  }
-
-  #newOffset(old: number): number {
-    let low = 0;
-    let high = this.#runs.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if ((this.#runs[middle]?.from ?? 0) <= old) low = middle;
-      else high = middle - 1;
-    }
-    const run = this.#runs[low];
-    // A rule that leads to a chain that is removed: the change would leave it leading nowhere.
-    if (run === undefined || old < run.from || old >= run.to)
-      throw missing(this.#old.name, 'chain that a rule leads to');
-    return run.movedTo + old - run.from;
-  }
-
-  /** Has the jumps of what was kept lead to where their chains are now, and counts entries. */
-  #relocate(): KeptRun[] {
-    const { bytes } = this.#writer;
-    const { targetOffset, nextOffset } = this.#old.layout;
-    const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1);
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
-    const kept: KeptRun[] = [];
-    let keptBefore = 0;
+  /** What is kept, with the number that its first entry has in the old table. */
+  #runs(): { piece: Piece; oldIndex: number; entries: number }[] {
+    const halves = halvesOf(this.#table.bytes);
+    const { nextOffset } = this.#table.layout;
+    const count = (from: number, to: number): number => {
+      let entries = 0;
+      for (let at = from; at < to; entries += 1) {
+        const length = halves[(REPLACE_HEADER + at + nextOffset) >> 1] ?? 0;
+        if (length === 0) throw noLength(this.#table.name, at);
+        at += length;
+      }
+      return entries;
+    };
     let oldIndex = 0;
     let oldAt = 0;
-    for (const { from, to, movedTo, writtenBefore } of this.#runs) {
-      for (; oldAt < from; oldIndex += 1) oldAt += this.#old.lengthAt(oldAt);
-      let entries = 0;
-      const shift = movedTo - from;
-      for (let at = movedTo; at < movedTo + to - from; entries += 1) {
+    const runs: { piece: Piece; oldIndex: number; entries: number }[] = [];
+    for (const piece of this.#pieces) {
+      if (!piece.kept) continue;
+      oldIndex += count(oldAt, piece.from);
+      const entries = count(piece.from, piece.to);
+      runs.push({ piece, oldIndex, entries });
+      oldIndex += entries;
+      oldAt = piece.to;
+    }
+    return runs;
+  }
+
+  /**
+   * Brings all pieces to their places, in the same memory if it is enough. What goes to the front moves first, from the
+   * front on, then what goes back, from the back on: so nothing is written over before it has moved.
+   */
+  #move(): void {
+    const table = this.#table;
+    const needed = REPLACE_HEADER + this.#size;
+    const old = table.bytes;
+    const inPlace = needed <= old.length;
+    if (!inPlace) table.bytes = Buffer.alloc(withReserve(needed));
+    const kept = this.#pieces.filter((piece) => piece.kept);
+    const forward = kept.filter(({ from, at }) => at < from || !inPlace);
+    const backward = kept.filter(({ from, at }) => at > from && inPlace).reverse();
+    for (const { from, to, at } of [...forward, ...backward]) {
+      old.copy(table.bytes, REPLACE_HEADER + at, REPLACE_HEADER + from, REPLACE_HEADER + to);
+    }
+    for (const { kept: old, from, to, at } of this.#pieces) {
+      if (old) continue;
+      const start = REPLACE_HEADER + at;
+      this.#writer.bytes.copy(table.bytes, start, REPLACE_HEADER + from, REPLACE_HEADER + to);
+    }
+    table.size = this.#size;
+  }
+
+  /** Gives every chain its new place. */
+  #replace(): void {
+    const { places } = this.#table;
+    const kept = this.#pieces.filter((piece) => piece.kept);
+    for (const [chain, place] of places) {
+      if (this.#edits.has(chain)) continue;
+      place.rules = this.#newOffset(kept, place.rules);
+      place.policy = this.#newOffset(kept, place.policy);
+    }
+    for (const [chain, edit] of this.#edits) if (edit.removed) places.delete(chain);
+    for (const [chain, place] of this.#places) places.set(chain, place);
+  }
+
+  #newOffset(kept: readonly Piece[], old: number): number {
+    let low = 0;
+    let high = kept.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if ((kept[middle]?.from ?? 0) <= old) low = middle;
+      else high = middle - 1;
+    }
+    const run = kept[low];
+    // A rule that leads to a chain that is removed: the change would leave it leading nowhere.
+    if (run === undefined || old < run.from || old >= run.to)
+      throw missing(this.#table.name, 'chain that a rule leads to');
+    return run.at + old - run.from;
+  }
+
+  /** Has the jumps of what was kept lead to where their chains are now. */
+  #relocate(runs: readonly { piece: Piece; oldIndex: number; entries: number }[]): KeptRun[] {
+    const { bytes, layout } = this.#table;
+    const { targetOffset, nextOffset } = layout;
+    const halves = halvesOf(bytes);
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+    const pieces = runs.map(({ piece }) => piece);
+    const kept: KeptRun[] = [];
+    let keptBefore = 0;
+    for (const { piece, oldIndex, entries } of runs) {
+      const shift = piece.at - piece.from;
+      for (let at = piece.at; at < piece.at + piece.to - piece.from;) {
         const start = REPLACE_HEADER + at;
         const target = start + (halves[(start + targetOffset) >> 1] ?? 0);
         const next = halves[(start + nextOffset) >> 1] ?? 0;
@@ -228,29 +310,54 @@ class TableEdit {
           const word = (target + EXTENSION_HEADER) >> 2;
           const verdict = words[word] ?? 0;
           if (verdict >= 0) {
+            // On to the next entry, which is no jump.
             if (verdict === at - shift + next) words[word] = at + next;
-            else words[word] = this.#moved.get(verdict) ?? this.#newOffset(verdict);
+            else words[word] = this.#moved.get(verdict) ?? this.#newOffset(pieces, verdict);
           }
         }
-        if (next === 0) throw noLength(this.#old.name, at);
         at += next;
       }
-      kept.push({ from, to, movedTo, oldIndex, newIndex: keptBefore + writtenBefore, entries });
+      kept.push({ oldIndex, newIndex: keptBefore + piece.writtenBefore, entries });
       keptBefore += entries;
-      oldIndex += entries;
-      oldAt = to;
     }
     return kept;
   }
 
-  /** Has the jumps of new rules lead to their chains. */
+  /** Has new rules lead on to the next entry, or to their chains. */
   #link(): void {
-    for (const { at, chain } of this.#writer.jumps) {
-      const place = this.#places.get(chain);
-      if (place === undefined) throw missing(this.#old.name, `chain ${chain}`);
-      this.#writer.bytes.writeInt32LE(place.rules, REPLACE_HEADER + at);
+    const { bytes, places, name, layout } = this.#table;
+    let next = 0;
+    for (const { kept, from, to, at } of this.#pieces) {
+      if (kept) continue;
+      const shift = at - from;
+      for (let entry = at; entry < at + to - from;) {
+        const start = REPLACE_HEADER + entry;
+        const length = bytes.readUInt16LE(start + layout.nextOffset);
+        const verdict = start + bytes.readUInt16LE(start + layout.targetOffset) + EXTENSION_HEADER;
+        const isStandard = bytes[verdict - EXTENSION_HEADER + 2] === 0;
+        if (isStandard && bytes.readInt32LE(verdict) === entry - shift + length) {
+          bytes.writeInt32LE(entry + length, verdict);
+        }
+        entry += length;
+      }
+      for (let jump = this.#writer.jumps[next]; jump !== undefined && jump.at < to;) {
+        const place = places.get(jump.chain);
+        if (place === undefined) throw missing(name, `chain ${jump.chain}`);
+        bytes.writeInt32LE(place.rules, REPLACE_HEADER + jump.at + shift);
+        next += 1;
+        jump = this.#writer.jumps[next];
+      }
     }
   }
+}
+
+/** Memory for a table of this size and some changes of it. */
+export function withReserve(size: number): number {
+  return Math.ceil(size * 1.02) + 65_536;
+}
+
+function halvesOf(bytes: Buffer): Uint16Array {
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1);
 }
 
 function missing(table: TableName, what: string): FlatnetError {

@@ -1,6 +1,7 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { IpFamily } from '../../net/ip.ts';
 import { editTable } from './legacy-edit.ts';
+import { HOOK_CHAINS } from './legacy-layout.ts';
 import { LegacySocket } from './legacy-socket.ts';
 import { legacyKey, type LegacyTable } from './legacy-table.ts';
 import {
@@ -92,14 +93,14 @@ export class LegacyIptables implements IptablesKernel {
     const [{ table }] = changes;
     for (let attempt = 1; ; attempt += 1) {
       const current = await this.#current(table);
-      const edited = editTable(current, changes);
+      const { entries } = current;
       try {
-        await this.#socket.replace(current, edited);
-        if (this.#last.get(table) === current) this.#last.set(table, edited.table);
-        this.#known.set(table, edited.table);
+        await this.#socket.replace(current, entries, editTable(current, changes));
+        this.#known.set(table, current);
         return;
       } catch (error) {
         this.#known.delete(table);
+        this.#last.delete(table);
         // Somebody without the lock changed it at the same moment.
         const again = error instanceof FlatnetError && error.code === 'EAGAIN';
         if (!again || attempt === ATTEMPTS) throw error;
@@ -142,15 +143,19 @@ function sameBytes(a: LegacyTable, b: LegacyTable): boolean {
 
 /** Whether chains of the proxy, or the kernel's jumps to them, are not the same. */
 function differs(a: LegacyTable, b: LegacyTable): boolean {
-  const own = (table: LegacyTable): string[] =>
-    [...table.chains()].filter((chain) => chain.startsWith('KUBE-'));
-  if (own(a).length !== own(b).length) return true;
-  for (const chain of a.chains()) {
-    const kernels = a.places.get(chain)?.hook !== undefined;
-    if (!kernels && !chain.startsWith('KUBE-')) continue;
-    const relevant = (table: LegacyTable): string =>
-      (table.rules(chain) ?? ['missing']).filter((key) => !kernels || key.includes('>KUBE-')).join('\n');
-    if (relevant(a) !== relevant(b)) return true;
+  if (ownChains(a).length !== ownChains(b).length) return true;
+  for (const chain of [...ownChains(a), ...HOOK_CHAINS]) {
+    if (relevantRules(a, chain) !== relevantRules(b, chain)) return true;
   }
   return false;
+}
+
+function ownChains(table: LegacyTable): string[] {
+  return [...table.chains()].filter((chain) => chain.startsWith('KUBE-'));
+}
+
+/** Of the kernel's chains only the rules that lead to the proxy's: the others are others'. */
+function relevantRules(table: LegacyTable, chain: string): string {
+  const rules = table.rules(chain) ?? ['missing'];
+  return (chain.startsWith('KUBE-') ? rules : rules.filter((key) => key.includes('>KUBE-'))).join('\n');
 }

@@ -2,7 +2,7 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { IpFamily } from '../../net/ip.ts';
 import * as libc from '../libc/libc.ts';
 import { withNetns } from '../netns/netns.ts';
-import type { EditedTable } from './legacy-edit.ts';
+import { withReserve, type KeptRun } from './legacy-edit.ts';
 import { GET_ENTRIES_HEADER, HOOKS, REPLACE_HEADER } from './legacy-layout.ts';
 import { LegacyTable, type TableInfo } from './legacy-table.ts';
 import type { TableName } from './objects.ts';
@@ -69,8 +69,8 @@ export class LegacySocket {
   async read(table: TableName): Promise<LegacyTable> {
     for (let attempt = 1; ; attempt += 1) {
       const info = this.info(table);
-      const bytes = Buffer.alloc(REPLACE_HEADER + info.size);
-      const request = bytes.subarray(REPLACE_HEADER - GET_ENTRIES_HEADER);
+      const bytes = Buffer.alloc(withReserve(REPLACE_HEADER + info.size));
+      const request = bytes.subarray(REPLACE_HEADER - GET_ENTRIES_HEADER, REPLACE_HEADER + info.size);
       request.set(nameOf(table));
       request.writeUInt32LE(info.size, NAME_SIZE);
       try {
@@ -85,14 +85,14 @@ export class LegacySocket {
   }
 
   /**
-   * Puts the edited table in the place of `old`, and what was counted for what stays. Throws EAGAIN when the table in the
-   * kernel has another number of entries than `old`.
+   * Puts the edited table in the place of the one that had `oldEntries` entries, with what was counted for those that
+   * stay. Throws EAGAIN when the table in the kernel has another number of entries.
    */
-  async replace(old: LegacyTable, { table, kept }: EditedTable): Promise<void> {
-    const { validHooks } = this.info(old.name);
-    const counters = Buffer.alloc(Math.max(old.entries, 1) * COUNTER);
+  async replace(table: LegacyTable, oldEntries: number, kept: readonly KeptRun[]): Promise<void> {
+    const { validHooks } = this.info(table.name);
+    const counters = Buffer.alloc(Math.max(oldEntries, 1) * COUNTER);
     const request = table.bytes.subarray(0, REPLACE_HEADER + table.size);
-    writeReplaceHeader(request, table, { validHooks, oldEntries: old.entries, counters });
+    writeReplaceHeader(request, table, { validHooks, oldEntries, counters });
     await libc.sockoptElsewhere('set', this.#fd, this.#level, SO_SET_REPLACE, request);
     const restored = Buffer.alloc(COUNTERS_HEADER + table.entries * COUNTER);
     restored.set(nameOf(table.name));

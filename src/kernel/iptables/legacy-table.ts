@@ -38,18 +38,19 @@ export interface TableInfo {
 export class LegacyTable implements ObservedTable {
   readonly name: TableName;
   readonly layout: EntryLayout;
-  readonly bytes: Buffer;
+  /** With space for a header in front, and some to grow behind. */
+  bytes: Buffer;
   /** Bytes of all entries. */
-  readonly size: number;
+  size: number;
   /** How many entries. */
-  readonly entries: number;
-  readonly places: ReadonlyMap<string, ChainPlace>;
+  entries: number;
+  readonly places: Map<string, ChainPlace>;
   #names: Map<number, string> | undefined;
 
   constructor(
     name: TableName,
     layout: EntryLayout,
-    content: { bytes: Buffer; size: number; entries: number; places: ReadonlyMap<string, ChainPlace> },
+    content: { bytes: Buffer; size: number; entries: number; places: Map<string, ChainPlace> },
   ) {
     this.name = name;
     this.layout = layout;
@@ -89,6 +90,11 @@ export class LegacyTable implements ObservedTable {
       at += next;
     }
     return new LegacyTable(name, layout, { bytes, size: info.size, entries: info.entries, places });
+  }
+
+  /** `places` are others now. */
+  moved(): void {
+    this.#names = undefined;
   }
 
   chains(): Iterable<string> {

@@ -149,10 +149,16 @@ async function tables(variant: IptablesVariant, family = 4): Promise<ReturnType<
   return comparableTables((table) => texts.get(table) ?? '');
 }
 
+function six(address: string): string {
+  return `fd00::${address.replaceAll('.', ':')}`;
+}
+
+function sixes(list: ServicePort['endpoints']): ServicePort['endpoints'] {
+  return list.map((end) => ({ ...end, address: six(end.address) }));
+}
+
 /** The captured cluster's service ports, and the same in IPv6. */
 function dualStack(): ServicePort[] {
-  const six = (address: string): string => `fd00::${address.replaceAll('.', ':')}`;
-  const ends = (list: ServicePort['endpoints']) => list.map((end) => ({ ...end, address: six(end.address) }));
   return capturedPorts().flatMap((port) => [
     port,
     {
@@ -163,8 +169,8 @@ function dualStack(): ServicePort[] {
       externalIps: port.externalIps.map(six),
       loadBalancerIps: port.loadBalancerIps.map(six),
       sourceRanges: port.sourceRanges?.map(() => 'fd00:1::/64'),
-      endpoints: ends(port.endpoints),
-      localEndpoints: ends(port.localEndpoints),
+      endpoints: sixes(port.endpoints),
+      localEndpoints: sixes(port.localEndpoints),
     },
   ]);
 }

@@ -48,14 +48,19 @@ export function portChains(name: string, protocol: string): PortChains {
 }
 
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+/** Two characters for every ten bits. */
+const PAIRS = Array.from({ length: 1024 }, (_, bits) => BASE32.charAt(bits >> 5) + BASE32.charAt(bits & 31));
 
-/** The first 16 characters of the SHA-256 in base32 (RFC 4648 section 6): 80 bits. */
+/** The first 16 characters of the SHA-256 in base32 (RFC 4648 section 6): 80 bits. There are many of them to make. */
 function digest(text: string): string {
-  const hex = hash('sha256', text, 'hex');
+  const bytes = hash('sha256', text, 'buffer');
   let result = '';
-  for (const part of [hex.slice(0, 10), hex.slice(10, 20)]) {
-    const value = Number.parseInt(part, 16);
-    for (let shift = 7; shift >= 0; shift -= 1) result += BASE32[Math.floor(value / 32 ** shift) % 32] ?? '';
+  for (let at = 0; at < 10; at += 5) {
+    const [a = 0, b = 0, c = 0, d = 0, e = 0] = bytes.subarray(at, at + 5);
+    result += PAIRS[(a << 2) | (b >> 6)] ?? '';
+    result += PAIRS[((b & 63) << 4) | (c >> 4)] ?? '';
+    result += PAIRS[((c & 15) << 6) | (d >> 2)] ?? '';
+    result += PAIRS[((d & 3) << 8) | e] ?? '';
   }
   return result;
 }

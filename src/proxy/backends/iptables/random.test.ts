@@ -117,10 +117,24 @@ function expected(ports: readonly ServicePort[], packet: TracedPacket, settings:
 
 function verdict(ends: readonly ServiceEndpoint[], packet: TracedPacket, masquerade: boolean): Verdict {
   if (ends.length === 0) return { kind: 'drop' };
-  const text = (list: readonly ServiceEndpoint[]): string[] =>
-    list.map(({ address, port }) => endpointText(address, port)).sort();
   const seenAsNode = ends.filter(({ address }) => masquerade || address === packet.source);
-  return { kind: 'endpoints', endpoints: text(ends), masqueraded: text(seenAsNode) };
+  return { kind: 'endpoints', endpoints: texts(ends), masqueraded: texts(seenAsNode) };
+}
+
+function texts(ends: readonly ServiceEndpoint[]): string[] {
+  return ends.map(({ address, port }) => endpointText(address, port)).sort();
+}
+
+/** Services of fifty endpoints each. */
+function many(count: number): ServicePort[] {
+  return Array.from({ length: count }, (_, index) => {
+    const ends = Array.from({ length: 50 }, (_, end) => ({
+      address: `10.244.${index}.${end + 1}`,
+      port: 80,
+      local: false,
+    }));
+    return servicePort({ service: `test/s${index}`, address: `10.96.1.${index}`, endpoints: ends });
+  });
 }
 
 async function tablesOf(kernel: FakeIptables): Promise<ReturnType<typeof comparableTables>> {
@@ -170,15 +184,6 @@ test('after any change the kernel has what a full sync from scratch makes, and p
 }, 60_000);
 
 test('more than a thousand endpoints: comments go, and come back', async () => {
-  const many = (count: number): ServicePort[] =>
-    Array.from({ length: count }, (_, index) => {
-      const ends = Array.from({ length: 50 }, (_, end) => ({
-        address: `10.244.${index}.${end + 1}`,
-        port: 80,
-        local: false,
-      }));
-      return servicePort({ service: `test/s${index}`, address: `10.96.1.${index}`, endpoints: ends });
-    });
   const kernel = new FakeIptables();
   const backend = await started(kernel, CAPTURED_SETTINGS, many(20));
   const small = await tablesOf(kernel);
