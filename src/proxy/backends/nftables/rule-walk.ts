@@ -191,7 +191,11 @@ export class RuleWalk {
 const emptyRegisters = (): string[] => Array.from({ length: REGISTERS }, () => '\0'.repeat(WIDTH));
 
 /** Everything from a register on. */
-const read = (state: State, register: number): string => state.registers.slice(register).join('');
+function read(state: State, register: number): string {
+  let bytes = '';
+  for (let at = register; at < REGISTERS; at += 1) bytes += state.registers[at] ?? '';
+  return bytes;
+}
 
 function store(state: State, register: number, value: string): void {
   const padded = value.padEnd(Math.ceil(value.length / WIDTH) * WIDTH, '\0');

@@ -47,13 +47,11 @@ export class NftablesTracer implements Tracer {
       if (outcome.kind === 'drop' || outcome.kind === 'reject') return { kind: outcome.kind };
     }
     const endpoints = new Map<string, boolean>();
-    for (const outcome of walk.walk(`nat-${early}`, first)) {
+    for (const outcome of distinct(walk.walk(`nat-${early}`, first))) {
       if (outcome.kind !== 'dnat') {
+        // No draw at all finds an endpoint: one that finds none while others do would be a mistake, and is told too.
         const mark = outcome.kind === 'end' ? outcome.mark : first.mark;
-        const late = this.#filter(walk, { ...first, mark }, packet);
-        // All draws fail alike: there is no endpoint.
-        if (late.kind !== 'pass' || endpoints.size === 0) return late;
-        continue;
+        return this.#filter(walk, { ...first, mark }, packet);
       }
       const sent = translate(first, outcome);
       const filtered = this.#filter(walk, sent, packet);
@@ -82,6 +80,11 @@ export class NftablesTracer implements Tracer {
     }
     return { kind: 'pass' };
   }
+}
+
+/** Many draws come to the same. */
+function distinct(outcomes: readonly WalkOutcome[]): Iterable<WalkOutcome> {
+  return new Map(outcomes.map((outcome) => [Object.values(outcome).join(' '), outcome])).values();
 }
 
 type Translation = Extract<WalkOutcome, { kind: 'dnat' }>;
