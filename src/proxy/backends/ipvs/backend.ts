@@ -49,7 +49,6 @@ export class IpvsBackend implements ProxyBackend {
   #watching = false;
   /** Somebody else changed addresses or devices. */
   #disturbed = false;
-  #audits = 0;
   #drained: Promise<void> = Promise.resolve();
   #endDrain: () => void = () => {};
 
@@ -124,13 +123,12 @@ export class IpvsBackend implements ProxyBackend {
 
   async foreignChange(): Promise<boolean> {
     const { audit } = this.#need();
-    this.#audits += 1;
     if (this.#disturbed) return true;
     if (this.#kernels.route.link(SERVICE_DEVICE) === undefined || audit.foundChange()) return true;
     if (!this.#watching && this.#addressesDiffer()) return true;
-    // A family at a time: its tables are small, but reading them takes a process each.
-    const keeper = this.#rules[this.#audits % this.#rules.length];
-    return keeper !== undefined && (await keeper.missing()).length > 0;
+    // One family at a time would find what was done to the other one after five seconds only.
+    for (const keeper of this.#rules) if ((await keeper.missing()).length > 0) return true;
+    return false;
   }
 
   /** Addresses and devices; IPVS and ipset tell nothing. */
