@@ -169,7 +169,7 @@ export class ServiceProxy {
       new StaleFlows({
         conntrack,
         servingEndpoints: (port) => model.servingEndpoints(port),
-        isNodeAddress: (address) => surroundings.isNodeAddress(address),
+        nodeAddresses: () => surroundings.nodeAddresses(),
       });
     const outcome = new SyncOutcome({
       metrics,

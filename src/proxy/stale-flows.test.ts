@@ -26,7 +26,7 @@ beforeEach(() => {
   flows = new StaleFlows({
     conntrack,
     servingEndpoints: ({ id }) => new Set(serving.get(id)),
-    isNodeAddress: (address) => address === NODE,
+    nodeAddresses: () => new Set([NODE]),
   });
 });
 

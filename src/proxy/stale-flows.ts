@@ -12,8 +12,8 @@ export interface StaleFlowsOptions {
   readonly conntrack: ConntrackKernel;
   /** `address:port` of all endpoints of a service port that serve. */
   readonly servingEndpoints: (port: ServicePort) => ReadonlySet<string>;
-  /** Whether packets to the address are this node's own: node ports are on those only. */
-  readonly isNodeAddress: (address: string) => boolean;
+  /** Addresses whose packets are this node's own: node ports are on those only. */
+  readonly nodeAddresses: () => ReadonlySet<string>;
 }
 
 export interface CleanReport {
@@ -100,21 +100,26 @@ export class StaleFlows {
     const { conntrack } = this.#options;
     const started = performance.now();
     const filters = entries === undefined ? [{}] : entries.map(filterOf);
+    const here = once(this.#options.nodeAddresses);
     let deleted = 0;
     for (const filter of filters) {
       for (const flow of conntrack.list({ family, protocol: UDP, ...filter })) {
-        if (this.#isStale(flow, affected) && conntrack.delete(flow)) deleted += 1;
+        if (this.#isStale(flow, affected, here) && conntrack.delete(flow)) deleted += 1;
       }
     }
     return { family, deleted, seconds: (performance.now() - started) / 1000 };
   }
 
-  #isStale(flow: Flow, affected: ReadonlyMap<string, ReadonlySet<string>>): boolean {
+  #isStale(
+    flow: Flow,
+    affected: ReadonlyMap<string, ReadonlySet<string>>,
+    here: () => ReadonlySet<string>,
+  ): boolean {
     const { destination, destinationPort } = flow.original;
     const direct = addressEntry(destination, destinationPort);
     const atNode = nodeEntry(flow.family, destinationPort);
     const mayBeNodePort = this.#owners.has(atNode) || affected.has(atNode);
-    const entries = mayBeNodePort && this.#options.isNodeAddress(destination) ? [direct, atNode] : [direct];
+    const entries = mayBeNodePort && here().has(destination) ? [direct, atNode] : [direct];
     const { source: address, sourcePort: port } = flow.reply;
     const reached = endpointText({ address, port }, flow.family);
     for (const entry of entries) {
@@ -152,4 +157,10 @@ function filterOf(entry: string): Partial<FlowFilter> {
   const words = entry.split(' ');
   const destinationPort = Number(words.at(-1));
   return words.length > 2 ? { destinationPort } : { destination: words[0] ?? '', destinationPort };
+}
+
+/** Asked the kernel at most once, however many flows there are. */
+function once<T>(read: () => T): () => T {
+  let value: { readonly read: T } | undefined;
+  return () => (value ??= { read: read() }).read;
 }

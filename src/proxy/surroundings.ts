@@ -68,9 +68,9 @@ export class Surroundings {
     watchNodeAddresses(this.#options.routes, () => this.#changed(), signal);
   }
 
-  /** Whether packets to the address are this node's own. */
-  isNodeAddress(address: string): boolean {
-    return nodeAddresses(this.#options.routes).some((ip) => ip.toString() === address);
+  /** Addresses whose packets are this node's own. */
+  nodeAddresses(): ReadonlySet<string> {
+    return new Set(nodeAddresses(this.#options.routes).map(String));
   }
 
   /** What a mode is to be given as things are. Throws FAMILY_MISMATCH. */
