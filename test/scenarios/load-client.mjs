@@ -1,17 +1,20 @@
 // Calls a Service: new connections at a steady rate, one request on each, and some connections that stay and talk.
-// Arguments: address, port, connections a second, seconds, connections that stay. Prints a line when it begins, and one
-// JSON object at the end. Speaks HTTP by hand: with Node's own client a core is busy at a thousand connections a second.
+// Arguments: address, port, connections a second, connections that stay. Prints a line when it begins; ends when its
+// standard input does, and prints one JSON object. Speaks HTTP by hand: with Node's own client a core is busy at a
+// thousand connections a second.
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const [host = '', port = '80', rate = '100', seconds = '1', held = '0'] = process.argv.slice(2);
+const [host = '', port = '80', rate = '100', held = '0'] = process.argv.slice(-4);
 const REQUEST_TIMEOUT_MS = 10_000;
 const TALK_EVERY_MS = 50;
 
 const began = performance.now();
 const times = [];
 const failures = [];
+let ending = false;
+process.stdin.resume().on('end', () => (ending = true));
 
 /** How many SYNs this network namespace has sent again, for want of an answer. */
 function repeatedSyns() {
@@ -76,12 +79,12 @@ async function askOnce() {
 }
 
 /** Talks over one connection until the end. */
-async function hold(until) {
+async function hold() {
   const socket = connect({ host, port: Number(port), noDelay: true });
   const pods = new Set();
   let requests = 0;
   try {
-    while (performance.now() < until) {
+    while (!ending) {
       pods.add(await ask(socket, 'keep-alive'));
       requests += 1;
       await sleep(TALK_EVERY_MS);
@@ -94,13 +97,12 @@ async function hold(until) {
   }
 }
 
-const total = Number(rate) * Number(seconds);
-const staying = Array.from({ length: Number(held) }, () => hold(began + Number(seconds) * 1000));
+const staying = Array.from({ length: Number(held) }, () => hold());
 const asked = [];
 const repeatedBefore = repeatedSyns();
 process.stdout.write('begun\n');
-while (asked.length < total) {
-  const due = Math.min(total, Math.floor(((performance.now() - began) / 1000) * Number(rate)));
+while (!ending) {
+  const due = Math.floor(((performance.now() - began) / 1000) * Number(rate));
   while (asked.length < due) asked.push(askOnce());
   await sleep(2);
 }
@@ -108,7 +110,7 @@ await Promise.all(asked);
 const elapsedMs = performance.now() - began;
 times.sort((a, b) => a - b);
 const result = {
-  requests: total,
+  requests: asked.length,
   answered: times.length,
   perSecond: Math.round((times.length / elapsedMs) * 1000),
   p50Ms: times[times.length >> 1],
@@ -120,3 +122,4 @@ const result = {
   held: await Promise.all(staying),
 };
 process.stdout.write(`${JSON.stringify(result)}\n`);
+process.exit(0);

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import { stringify } from 'yaml';
 import { BenchNetwork, NODE_IP, POD_CIDR } from '../../src/bench/proxy/bench-network.ts';
@@ -22,7 +22,7 @@ import { listenTcp } from '../../src/kernel/netns/listen.ts';
 import { withNetns } from '../../src/kernel/netns/netns.ts';
 import { Ip } from '../../src/net/ip.ts';
 import { eventually, FLATNET } from './lab-fixture.ts';
-import type { LoadResult } from './service-load.ts';
+import { RunningLoad } from './service-load.ts';
 
 const NODE = 'node-0';
 
@@ -108,15 +108,13 @@ export class LoneProxy {
   }
 
   /** Calls the Service from a pod on the node. */
-  async load(connectionsPerSecond: number, seconds: number, held = 0): Promise<LoadResult> {
-    const script = join(import.meta.dirname, 'load-client.mjs');
-    const args = [clusterIp(0), SERVICE_PORT, connectionsPerSecond, seconds, held].map(String);
-    const child = withNetns(this.#network.client.fd, () =>
-      spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] }),
+  async load(connectionsPerSecond: number, held = 0): Promise<RunningLoad> {
+    const target = { address: clusterIp(0), port: SERVICE_PORT, connectionsPerSecond, held };
+    return RunningLoad.start(target, (args) =>
+      withNetns(this.#network.client.fd, () =>
+        spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] }),
+      ),
     );
-    const lines: string[] = [];
-    for await (const line of createInterface({ input: child.stdout })) lines.push(line);
-    return JSON.parse(lines[1] ?? '{}') as LoadResult;
   }
 
   async stop(): Promise<void> {
@@ -147,8 +145,10 @@ export class LoneProxy {
     this.#startProcess();
     await this.#inMode(mode);
     await eventually(async () => {
-      const { failures } = await this.load(20, 1);
-      if (failures > 0) throw new Error(`${failures} of 20 connections failed`);
+      const load = await this.load(50);
+      await sleep(300);
+      const { failures, requests } = await load.end();
+      if (failures > 0) throw new Error(`${failures} of ${requests} connections failed`);
       return true;
     });
   }

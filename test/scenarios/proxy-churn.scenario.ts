@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { clientPod, eventually, Lab, service } from './lab-fixture.ts';
 import { switchProxyMode } from './node-config.ts';
-import { expectUnharmed, servingDeployment, startLoad } from './service-load.ts';
+import { expectUnharmed, loadFromPod, servingDeployment } from './service-load.ts';
 
 // userspace mode is not here: its connections are relayed by the process, and end with it.
 const MODES = ['nftables', 'iptables'] as const;
@@ -67,19 +67,19 @@ test.each(MODES)('%s: endpoints come and go, the agents are killed twice, no req
   await lab.kubectl(['rollout', 'status', 'deployment/churn', '--timeout=60s']);
   const address = await lab.value('service/churn', '{.spec.clusterIP}');
 
-  const calls = { address, port: 80, connectionsPerSecond: RATE, seconds: SECONDS };
-  const { result } = await startLoad(lab, 'client', calls);
+  const calls = await loadFromPod(lab, 'client', { address, port: 80, connectionsPerSecond: RATE });
   const over = new AbortController();
   const churning = churn(over.signal);
-  for (const _ of [1, 2]) {
-    await sleep((SECONDS * 1000) / 4);
-    await killAgents();
+  for (const kill of [true, true, false]) {
+    await sleep((SECONDS * 1000) / 3);
+    if (kill) await killAgents();
   }
-  const load = await result;
+  const load = await calls.end();
   over.abort();
   console.log(`${mode}: ${JSON.stringify(load)}`);
 
   expectUnharmed(load);
+  expect(load.requests).toBeGreaterThan(RATE * SECONDS * 0.95);
   expect(load.perSecond).toBeGreaterThan(RATE * 0.9);
   expect(await churning).toBeGreaterThan(8);
 });

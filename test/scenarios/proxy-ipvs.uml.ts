@@ -6,6 +6,7 @@ import { expectUnharmed } from './service-load.ts';
 // One processor, and a kernel that is two to three times slower: fewer connections a second than elsewhere.
 const RATE = 150;
 const SECONDS = 20;
+const HELD = 4;
 
 let proxy: LoneProxy | undefined;
 
@@ -17,8 +18,8 @@ afterEach(async () => {
 test('ipvs: endpoints come and go, the proxy is killed twice, no request fails', async () => {
   const running = await LoneProxy.start('churn', 'ipvs', 4);
   proxy = running;
+  const load = await running.load(RATE);
   const over = new AbortController();
-  const load = running.load(RATE, SECONDS).finally(() => over.abort());
   const pause = async (ms: number): Promise<void> => {
     await sleep(ms, undefined, { signal: over.signal }).catch(() => {});
   };
@@ -28,36 +29,36 @@ test('ipvs: endpoints come and go, the proxy is killed twice, no request fails',
       running.addPod();
       await pause(300);
       running.terminatePod(oldest);
-      await pause(4000);
+      await pause(3000);
       running.removePod(oldest);
     }
     return oldest;
   };
-  // Several pods are going at any time.
-  const churning = [churn()];
-  for (const _ of [1, 2]) {
-    await pause((SECONDS * 1000) / 3);
-    await running.crash();
+  const churning = churn();
+  for (const crash of [true, true, false]) {
+    await sleep((SECONDS * 1000) / 3);
+    if (crash) await running.crash();
   }
-  const result = await load;
+  const result = await load.end();
+  over.abort();
   console.log(`ipvs: ${JSON.stringify(result)}`);
   expectUnharmed(result);
   expect(result.perSecond).toBeGreaterThan(RATE * 0.9);
-  expect((await Promise.all(churning))[0]).toBeGreaterThan(3);
+  expect(await churning).toBeGreaterThan(3);
 });
 
 test('iptables, ipvs and back under load: connections live on, new ones are answered', async () => {
   const running = await LoneProxy.start('switch', 'iptables', 3);
   proxy = running;
-  const loads = [running.load(RATE, SECONDS, 4)];
+  const loads = [await running.load(RATE, HELD)];
   await sleep(1000);
-  for (const [index, mode] of ['ipvs', 'iptables', 'ipvs'].entries()) {
+  for (const mode of ['ipvs', 'iptables', 'ipvs']) {
     await running.switchMode(mode);
     // Connections that begin in this mode, and live through all that follow.
-    loads.push(running.load(1, SECONDS - 4 * (index + 1), 4));
+    loads.push(await running.load(1, HELD));
     await sleep(3000);
   }
-  const results = await Promise.all(loads);
+  const results = await Promise.all(loads.map(async (load) => load.end()));
   for (const result of results) expectUnharmed(result);
-  expect(results.map(({ held }) => held.length)).toEqual([4, 4, 4, 4]);
+  expect(results.map(({ held }) => held.length)).toEqual([HELD, HELD, HELD, HELD]);
 });

@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
 import { expect } from 'vitest';
 import type { Lab } from './lab-fixture.ts';
 
@@ -26,38 +26,61 @@ export interface LoadResult {
   }[];
 }
 
-export interface Load {
+export interface LoadTarget {
   /** Where an HTTP server is behind it that answers `/` with its name. */
   readonly address: string;
   readonly port: number;
   readonly connectionsPerSecond: number;
-  readonly seconds: number;
   /** Connections that stay and talk beside. */
   readonly held?: number;
 }
 
-/** Calls from within a pod that has Node.js. Resolves when calling has begun, with what it comes to. */
-export async function startLoad(
-  lab: Lab,
-  pod: string,
-  load: Load,
-): Promise<{ readonly result: Promise<LoadResult> }> {
-  const { address, port, connectionsPerSecond, seconds, held = 0 } = load;
-  const args = [address, port, connectionsPerSecond, seconds, held].map(String);
-  const node = ['node', '--input-type=module', '-', ...args];
-  const child = spawn(lab.kubectlPath, ['exec', '-i', pod, '--', ...node], {
-    env: { ...process.env, KUBECONFIG: lab.kubeconfig },
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  child.stdin.end(readFileSync(join(import.meta.dirname, 'load-client.mjs')));
-  const lines: string[] = [];
-  const output = createInterface({ input: child.stdout });
-  const begun = once(output, 'line');
-  output.on('line', (line) => lines.push(line));
-  const ended = once(output, 'close');
-  await Promise.race([begun, ended]);
-  if (lines.length === 0) throw new Error('the load did not begin');
-  return { result: ended.then(() => JSON.parse(lines[1] ?? '{}') as LoadResult) };
+const SCRIPT = join(import.meta.dirname, 'load-client.mjs');
+
+/** A process that calls a Service until it is told to end. */
+export class RunningLoad {
+  readonly #child: ChildProcess;
+  readonly #lines: string[] = [];
+  readonly #ended: Promise<unknown>;
+
+  private constructor(child: ChildProcess, output: Interface) {
+    this.#child = child;
+    output.on('line', (line) => this.#lines.push(line));
+    this.#ended = once(output, 'close');
+  }
+
+  /** Resolves when calling has begun. `start` starts Node.js with these arguments where the calls shall come from. */
+  static async start(target: LoadTarget, start: (args: string[]) => ChildProcess): Promise<RunningLoad> {
+    const { address, port, connectionsPerSecond, held = 0 } = target;
+    const words = [address, port, connectionsPerSecond, held].map(String);
+    // The text itself, as the file may not be there.
+    const text = readFileSync(SCRIPT, 'utf8');
+    const child = start(['--input-type=module', '-e', text, '--', ...words]);
+    if (child.stdout === null) throw new Error('the output of the load cannot be read');
+    const output = createInterface({ input: child.stdout });
+    const begun = once(output, 'line');
+    const load = new RunningLoad(child, output);
+    await Promise.race([begun, load.#ended]);
+    if (load.#lines.length === 0) throw new Error('the load did not begin');
+    return load;
+  }
+
+  /** Ends it; what it came to. */
+  async end(): Promise<LoadResult> {
+    this.#child.stdin?.end();
+    await this.#ended;
+    return JSON.parse(this.#lines[1] ?? '{}') as LoadResult;
+  }
+}
+
+/** Calls from within a pod that has Node.js. */
+export async function loadFromPod(lab: Lab, pod: string, target: LoadTarget): Promise<RunningLoad> {
+  return RunningLoad.start(target, (args) =>
+    spawn(lab.kubectlPath, ['exec', '-i', pod, '--', 'node', ...args], {
+      env: { ...process.env, KUBECONFIG: lab.kubeconfig },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    }),
+  );
 }
 
 /** No request failed, no SYN was lost, and each connection that stayed is the one that it was. */
