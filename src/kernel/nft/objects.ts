@@ -55,13 +55,13 @@ export interface NftElementsChange {
   readonly elements: NftElementList;
 }
 
-export interface NftAddTableChange {
+interface NftAddTableChange {
   readonly operation: 'add-table';
   readonly table: NftTable;
 }
 
 /** Takes a table away with all that is in it. */
-export interface NftDeleteTableChange {
+interface NftDeleteTableChange {
   readonly operation: 'delete-table';
   readonly table: NftTable;
 }

@@ -99,7 +99,7 @@ export function addBalancer(rules: LookupRules, sets: ProxySets, way: Way, balan
 }
 
 /** The ways that there are: without node ports on all addresses, node ports are found as service addresses are. */
-export const waysOf = (settings: ProxySettings): Way[] =>
+const waysOf = (settings: ProxySettings): Way[] =>
   WAYS.filter((way) => settings.nodePortAddresses === 'all' || !way.startsWith('nodeport'));
 
 class TableWriter {
