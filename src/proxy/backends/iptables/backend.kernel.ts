@@ -52,6 +52,39 @@ describe.each(['nft', 'legacy'] as const)('iptables-%s', (variant) => {
     expect(await next.foreignChange()).toBe(false);
   });
 
+  test('what kube-proxy wrote, through the tool, is adopted as it is', async () => {
+    const backend = await open(variant);
+    const texts = Object.entries(capturedTables()).map(([table, chains]) => {
+      const rules = Object.entries(chains).flatMap(([chain, own]) =>
+        own.map((rule) => `-A ${chain} ${rule}`),
+      );
+      const lines = [...rules].sort((a, b) => Number(isLast(a)) - Number(isLast(b)));
+      const made = Object.keys(chains).filter((chain) => chain.startsWith('KUBE-'));
+      return [`*${table}`, ...made.map((chain) => `:${chain} - [0:0]`), ...lines, 'COMMIT', ''].join('\n');
+    });
+    // kube-proxy leaves the mask out, which is not the same to the tool as the mask that it prints.
+    const input = texts.join('').replaceAll(' --mask 255.255.255.255 --rsource', '');
+    await run(`iptables-${variant}-restore`, ['--noflush'], { input, netns: netns.fd });
+    expect((await backend.rebuild(capturedPorts())).describe()).toEqual([]);
+  });
+
+  test('packets that were counted are not forgotten', async () => {
+    const backend = await start(variant, capturedPorts());
+    const tool = async (...args: string[]) =>
+      run(`iptables-${variant}`, ['-w', ...args], { netns: netns.fd });
+    await tool('-t', 'nat', '-A', 'KUBE-SVC-UFRI2DNT7KPLUGH7', '-c', '7', '77', '-j', 'RETURN');
+    await tool('-t', 'nat', '-A', 'POSTROUTING', '-c', '5', '55', '-s', '192.0.2.1', '-j', 'RETURN');
+    const [port] = capturedPorts();
+    if (port === undefined) throw new Error('there are service ports');
+    await backend.update([{ id: port.id, port: { ...port, endpoints: port.endpoints.slice(1) } }]);
+    await backend.update([
+      { id: 'test/new:80/TCP/4', port: servicePort({ service: 'test/new', address: '10.96.77.7' }) },
+    ]);
+    const saved = await run(`iptables-${variant}-save`, ['-c', '-t', 'nat'], { netns: netns.fd });
+    expect(saved.stdout).toContain('[7:77] -A KUBE-SVC-UFRI2DNT7KPLUGH7 -j RETURN');
+    expect(saved.stdout).toContain('[5:55] -A POSTROUTING -s 192.0.2.1/32 -j RETURN');
+  });
+
   test('one by one it becomes the same as at once, and nothing is left when all are gone', async () => {
     const backend = await start(variant, [], DUAL);
     const empty = await tables(variant);
@@ -151,6 +184,10 @@ async function tables(variant: IptablesVariant, family = 4): Promise<ReturnType<
 
 function six(address: string): string {
   return `fd00::${address.replaceAll('.', ':')}`;
+}
+
+function isLast(rule: string): boolean {
+  return rule.includes('must be the last rule');
 }
 
 function sixes(list: ServicePort['endpoints']): ServicePort['endpoints'] {

@@ -58,6 +58,12 @@ export interface PortPlan {
 const jump = (chain: string): RuleTarget => ({ kind: 'jump', chain });
 const verdict = (name: 'ACCEPT' | 'DROP' | 'RETURN'): RuleTarget => ({ kind: 'verdict', verdict: name });
 const comment = (text: string): RuleMatch => ({ kind: 'comment', text });
+// The same for every endpoint, of which there may be a hundred thousand.
+const TO_MARK_MASQ = jump(MARK_MASQ);
+const ANY_PORT: RuleMatch = { kind: 'transport' };
+const NO_MATCHES: readonly RuleMatch[] = [];
+const ONLY_ANY_PORT: readonly RuleMatch[] = [ANY_PORT];
+const CHANCES: (readonly RuleMatch[])[] = [];
 
 /** What a service port needs, as kube-proxy 1.36 writes it. `denied`: entries that another service port has. */
 export function planPort(port: ServicePort, denied: ReadonlySet<string>, settings: PlanSettings): PortPlan {
@@ -113,12 +119,14 @@ class PortPlanner {
       const chain = this.#names.endpoint(endpointText(address, port));
       if (this.#chains.has(chain)) continue;
       const about = this.#comments(this.#name);
-      const remember: RuleMatch[] = affinitySeconds > 0 ? [{ kind: 'recent-set', list: chain }] : [];
+      const remember: readonly RuleMatch[] =
+        affinitySeconds > 0 ? [{ kind: 'recent-set', list: chain }] : NO_MATCHES;
+      const all = about.length + remember.length;
       this.#chains.set(chain, [
-        { source: { value: address }, matches: about, target: jump(MARK_MASQ) },
+        { source: { value: address }, matches: about, target: TO_MARK_MASQ },
         {
           protocol: this.#protocol,
-          matches: [...about, ...remember, { kind: 'transport' }],
+          matches: all === 0 ? ONLY_ANY_PORT : [...about, ...remember, ANY_PORT],
           target: { kind: 'dnat', address, port },
         },
       ]);
@@ -142,8 +150,9 @@ class PortPlanner {
     }
     for (const [index, endpoint] of chainOf.entries()) {
       const outOf = endpoints.length - index;
-      const chance: RuleMatch[] = outOf > 1 ? [{ kind: 'statistic', outOf }] : [];
-      rules.push({ matches: [...(about[index] ?? []), ...chance], target: jump(endpoint) });
+      const chance = chanceOf(outOf);
+      const matches = about[index]?.length ? [...about[index], ...chance] : chance;
+      rules.push({ matches, target: jump(endpoint) });
     }
     this.#chains.set(chain, rules);
   }
@@ -260,8 +269,8 @@ class PortPlanner {
     this.#shared.push({ table, chain, rule });
   }
 
-  #comments(text: string): RuleMatch[] {
-    return this.#settings.large ? [] : [comment(text)];
+  #comments(text: string): readonly RuleMatch[] {
+    return this.#settings.large ? NO_MATCHES : [comment(text)];
   }
 
   #why(): string {
@@ -274,4 +283,10 @@ class PortPlanner {
     // ICMPv6 comes while a client of this machine is still within connect(), and is then heeded a second later only.
     return family === 6 && protocol === 'TCP' ? { kind: 'reject', with: 'tcp-reset' } : { kind: 'reject' };
   }
+}
+
+/** The match that has one of `outOf` packets; the last endpoint takes all that come to it. */
+function chanceOf(outOf: number): readonly RuleMatch[] {
+  if (outOf <= 1) return NO_MATCHES;
+  return (CHANCES[outOf] ??= [{ kind: 'statistic', outOf }]);
 }
