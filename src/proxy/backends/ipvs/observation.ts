@@ -8,7 +8,7 @@ import { adoptServer, emptyUpdate } from './adoption.ts';
 import type { Executor } from './executor.ts';
 import type { NodeView } from './plan.ts';
 import type { IpvsProgram } from './program.ts';
-import { setOf } from './set-names.ts';
+import { SET_PURPOSES, setOf } from './set-names.ts';
 import { SERVICE_DEVICE, type IpvsModeSettings } from './settings.ts';
 import type { Terminations } from './termination.ts';
 
@@ -110,7 +110,8 @@ export class Audit {
   #setsDiffer(): boolean {
     const sizes = new Map(this.#kernels.ipset.sets().map(({ name, size }) => [name, size]));
     return this.#programs.some((program) =>
-      [...program.sizes].some(([purpose, needed]) => {
+      SET_PURPOSES.some((purpose) => {
+        const needed = program.sizes.get(purpose) ?? 0;
         const { name } = setOf(purpose, program.family);
         const count = purpose === 'serviceIps' ? needed + this.#heldAddresses(program) : needed;
         // Kernels before 4.9 do not tell sizes.
