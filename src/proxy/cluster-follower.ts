@@ -64,8 +64,15 @@ export class ClusterFollower {
     end();
   }
 
+  /** Resolves when all Services and slices are in the model; rejects with the signal's reason. */
   async synced(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#services.synced(signal), this.#slices.synced(signal)]);
+    await this.#services.synced(signal);
+    // Another one takes the place of the informer when the zone changes meanwhile.
+    while (!this.#slices.hasSynced) {
+      const either = AbortSignal.any([signal, this.#moved.signal]);
+      await this.#slices.synced(either).catch(() => signal.throwIfAborted());
+      await new Promise(setImmediate);
+    }
   }
 
   /** Hints were read as the zone was: slices are listed again. */

@@ -78,6 +78,7 @@ export class FakeApi {
     const tell = (event: WatchEvent<KubeObject>): void => queue.push(event);
     const end = (): void => queue.push(undefined);
     watchers.add(tell);
+    if (signal?.aborted === true) end();
     signal?.addEventListener('abort', end);
     try {
       for (let event = await queue.next(); event !== undefined; event = await queue.next()) yield event;

@@ -11,12 +11,15 @@ import { FakeRouteKernel } from '../kernel/netlink/fake.ts';
 import { createLogger } from '../log/logger.ts';
 import { Ip } from '../net/ip.ts';
 import type { ProxyMode } from './backend.ts';
+import { ClusterFollower } from './cluster-follower.ts';
 import { parseKubeProxyConfig } from './config/parse.ts';
 import type { ProxyConfig } from './config/proxy-config.ts';
 import { FakeApi } from './fake-api.ts';
 import { FakeBackend } from './fake-backend.ts';
+import { createProxyMetrics } from './metrics.ts';
 import { ServiceProxy } from './proxy.ts';
 import type { ServiceProxyOptions } from './proxy.ts';
+import { ServiceModel } from './services/model.ts';
 import type { ProxySettings } from './settings.ts';
 
 interface Opened {
@@ -289,6 +292,23 @@ test("when the node's zone changes hints are read anew", async () => {
   await vi.waitFor(() => expect(api.watchers(ENDPOINT_SLICES)).toBe(1));
   api.delete(ENDPOINT_SLICES, 'shop/web-1');
   await vi.waitFor(() => expect(endpointsOf(firstOf('iptables'), WEB)).toEqual([]));
+});
+
+test('a zone that changes before the first list is complete holds nothing up', async () => {
+  const model = new ServiceModel();
+  const options = { client: api.client, model, metrics: createProxyMetrics(registry), changed: () => {} };
+  const logger = createLogger('test', 'silent');
+  const follower = new ClusterFollower({ ...options, logger }, { nodeName: 'node-1', zone: 'a' });
+  setService('web');
+  setSlice('web', [hinted('10.244.1.1', 'a'), hinted('10.244.2.1', 'b')]);
+  ended = follower.run(control.signal);
+  const synced = follower.synced(control.signal);
+  follower.setZone('b');
+  await synced;
+  await vi.waitFor(() => {
+    const [port] = model.portsOf('shop/web');
+    expect(port?.endpoints.map(({ address }) => address)).toEqual(['10.244.2.1']);
+  });
 });
 
 test('UDP flows to an endpoint that is gone are deleted when the rules are in place', async () => {
