@@ -74,8 +74,8 @@ export class LegacyIptables implements IptablesKernel {
       for (const table of TABLES) {
         const last = this.#last.get(table);
         const current = await this.#current(table);
-        if (last === undefined || last === current) continue;
-        if (differs(last, current)) return true;
+        if (last === current) continue;
+        if (last !== undefined && differs(last, current)) return true;
         this.#last.set(table, current);
       }
       return false;
@@ -97,6 +97,7 @@ export class LegacyIptables implements IptablesKernel {
       try {
         await this.#socket.replace(current, entries, editTable(current, changes));
         this.#known.set(table, current);
+        if (!this.#last.has(table)) this.#last.set(table, current);
         return;
       } catch (error) {
         this.#known.delete(table);
