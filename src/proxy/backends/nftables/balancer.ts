@@ -29,8 +29,6 @@ export const AFFINITY_MASK = ~(AFFINITY_UNIT - 1) >>> 0;
 export const CODE_MASK = AFFINITY_UNIT - 1;
 /** Clients of a service port stay for so long unless it says otherwise. */
 const DEFAULT_AFFINITY_SECONDS = 10_800;
-/** Chains up to this size are made in advance. */
-const USUAL_SIZE = 256;
 
 /** By which key a packet finds its service port, and which of its pools it gets. */
 export const WAYS = ['lb', 'lb-all', 'nodeport', 'nodeport-all'] as const;
@@ -102,10 +100,7 @@ export function balancerElement(
 /** Those that are always there; others are made when they are first needed. */
 export function standardBalancers(way: Way): Balancer[] {
   const small = { size: 0, affinitySeconds: 0 };
-  if (way !== 'lb') return [small];
-  const balancers = [small, { size: 0, affinitySeconds: DEFAULT_AFFINITY_SECONDS }];
-  for (let size = 2 * SMALL; size <= USUAL_SIZE; size *= 2) balancers.push({ size, affinitySeconds: 0 });
-  return balancers;
+  return way === 'lb' ? [small, { size: 0, affinitySeconds: DEFAULT_AFFINITY_SECONDS }] : [small];
 }
 
 export function isStandard(way: Way, { size, affinitySeconds }: Balancer): boolean {
