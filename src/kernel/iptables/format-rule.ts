@@ -28,7 +28,7 @@ export function cleanComment(text: string): string {
 }
 
 /** Bare where nothing can be misread. */
-export function quoteWord(text: string): string {
+function quoteWord(text: string): string {
   return /^[A-Za-z0-9_.:/+,-]+$/.test(text) ? text : quote(cleanComment(text));
 }
 
@@ -38,12 +38,12 @@ export function probabilityParts(outOf: number): number {
   return Math.round(Number((1 / outOf).toFixed(10)) * 0x80000000);
 }
 
-export function negation(criterion: { readonly not?: boolean }): string {
+function negation(criterion: { readonly not?: boolean }): string {
   return criterion.not === true ? '! ' : '';
 }
 
 /** The states in the order in which they are printed. */
-export function orderedStates(states: readonly ConnectionState[]): ConnectionState[] {
+function orderedStates(states: readonly ConnectionState[]): ConnectionState[] {
   return STATES.filter((state) => states.includes(state));
 }
 

@@ -8,7 +8,7 @@ export type TableName = (typeof TABLES)[number];
 export type IptablesVariant = 'legacy' | 'nft';
 
 /** Has the chain hold exactly these rules; makes it where it is not there. */
-export interface WriteChain {
+interface WriteChain {
   readonly operation: 'write-chain';
   readonly table: TableName;
   readonly chain: string;
@@ -16,14 +16,14 @@ export interface WriteChain {
 }
 
 /** Removes a chain that no rule leads to any more, with its rules. */
-export interface DeleteChain {
+interface DeleteChain {
   readonly operation: 'delete-chain';
   readonly table: TableName;
   readonly chain: string;
 }
 
 /** Puts a rule in front of the others, or behind them. */
-export interface AddRule {
+interface AddRule {
   readonly operation: 'prepend' | 'append';
   readonly table: TableName;
   readonly chain: string;
@@ -31,7 +31,7 @@ export interface AddRule {
 }
 
 /** Deletes the first rule that is the same as this one; that there is none is an error. */
-export interface DeleteRule {
+interface DeleteRule {
   readonly operation: 'delete';
   readonly table: TableName;
   readonly chain: string;
@@ -39,7 +39,7 @@ export interface DeleteRule {
 }
 
 /** Deletes the rule at a position, counted from 1 among the rules that are there before any other change. */
-export interface DeleteRuleAt {
+interface DeleteRuleAt {
   readonly operation: 'delete-at';
   readonly table: TableName;
   readonly chain: string;

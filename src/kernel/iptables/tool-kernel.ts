@@ -114,7 +114,7 @@ export class ToolIptables implements IptablesKernel {
 }
 
 /** `iptables-legacy`, `ip6tables-nft`. */
-export function toolName({ family, variant }: Pick<ToolOptions, 'family' | 'variant'>): string {
+function toolName({ family, variant }: Pick<ToolOptions, 'family' | 'variant'>): string {
   return `${family === 4 ? 'iptables' : 'ip6tables'}-${variant}`;
 }
 

@@ -19,7 +19,7 @@ import { planPort, type PlanSettings, type PortPlan } from './plan.ts';
 import { countWritten, RuleCounts } from './rule-counts.ts';
 
 /** From more endpoints on, comments that are there for each endpoint are left out (kube-proxy's threshold). */
-export const LARGE_CLUSTER_ENDPOINTS = 1000;
+const LARGE_CLUSTER_ENDPOINTS = 1000;
 
 export interface FamilyUpdate {
   readonly changes: readonly IptablesChange[];

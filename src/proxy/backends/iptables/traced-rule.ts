@@ -16,7 +16,7 @@ export interface PacketState {
   readonly isLocal: (address: Ip) => boolean;
 }
 
-export type TracedTarget =
+type TracedTarget =
   | { readonly kind: 'next' }
   | { readonly kind: 'return' }
   | { readonly kind: 'accept' | 'drop' | 'reject' | 'masquerade' }
