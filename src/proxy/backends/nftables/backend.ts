@@ -43,7 +43,7 @@ export class NftablesBackend implements ProxyBackend {
     try {
       for (const program of this.#programs) program.prepare(this.#nft, this.#altered === 'replace');
     } catch (error) {
-      throw explainRefusal(this.#nft, error);
+      throw this.#explain(error);
     }
     this.#prepared = true;
     return Promise.resolve();
@@ -106,8 +106,15 @@ export class NftablesBackend implements ProxyBackend {
   }
 
   async close(): Promise<void> {
+    this.#watcher = undefined;
+    this.#endWatch?.();
     this.#nft.close();
     return Promise.resolve();
+  }
+
+  #explain(error: unknown): unknown {
+    const families = this.#programs.map(({ family }) => family);
+    return explainRefusal(this.#nft, families, error);
   }
 
   #listen(): void {
@@ -131,7 +138,7 @@ export class NftablesBackend implements ProxyBackend {
       if (this.#nft.commit(changes)) this.#generation += 1;
     } catch (error) {
       this.#altered ??= 'check';
-      throw explainRefusal(this.#nft, error);
+      throw this.#explain(error);
     }
     return {
       describe: () => describeChanges(changes),

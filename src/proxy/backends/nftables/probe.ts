@@ -1,5 +1,6 @@
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { NftExpression, NftRule } from '../../../kernel/nft/expression.ts';
+import type { IpFamily } from '../../../net/ip.ts';
 import type { NftHook, NftKernel, NftTable } from '../../../kernel/nft/objects.ts';
 
 /** A part of nf_tables that the mode needs and that may be a module of its own. */
@@ -107,7 +108,7 @@ export function missingFeatures(nft: NftKernel, family: 'ip' | 'ip6'): { what: s
 const LACKING = new Set(['ENOENT', 'EOPNOTSUPP', 'EAFNOSUPPORT', 'EPROTONOSUPPORT', 'EINVAL', 'ENOPROTOOPT']);
 
 /** An error that names what the kernel lacks, if that is why it refused. */
-export function explainRefusal(nft: NftKernel, error: unknown): unknown {
+export function explainRefusal(nft: NftKernel, families: readonly IpFamily[], error: unknown): unknown {
   if (!(error instanceof FlatnetError)) return error;
   if (error.code === 'EPERM') {
     return new FlatnetError('nftables mode: the process may not program nf_tables', {
@@ -117,11 +118,12 @@ export function explainRefusal(nft: NftKernel, error: unknown): unknown {
     });
   }
   if (!LACKING.has(error.code)) return error;
-  const missing = (['ip', 'ip6'] as const).flatMap((family) => missingFeatures(nft, family));
+  const missing = families.flatMap((family) => missingFeatures(nft, family === 4 ? 'ip' : 'ip6'));
   if (missing.length === 0) return error;
-  return new FlatnetError(`nftables mode: the kernel lacks ${missing.map(({ what }) => what).join(', ')}`, {
+  const what = [...new Set(missing.map((one) => one.what))].join(', ');
+  return new FlatnetError(`nftables mode: the kernel lacks ${what}`, {
     code: 'KERNEL_LACKS',
-    hint: [...new Set(missing.map(({ remedy }) => remedy))].join('; '),
+    hint: [...new Set(missing.map((one) => one.remedy))].join('; '),
     cause: error,
   });
 }
