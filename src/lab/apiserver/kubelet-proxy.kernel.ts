@@ -167,6 +167,12 @@ describe.skipIf(KUBECTLS.length === 0).each(KUBECTLS)('logs and exec by kubectl 
     expect(answer.stderr).toContain('err\n');
   });
 
+  test('every word of a command arrives, whatever it says', async () => {
+    const words = ['a', '0', 'false', '', 'true', '1'];
+    const { stdout } = await kubectl(file, ['exec', 'p', '--', 'printf', '<%s>', ...words]);
+    expect(stdout).toBe('<a><0><false><><true><1>');
+  });
+
   test('standard input reaches the command, and its end ends it', async () => {
     const { code, stdout } = await kubectl(file, ['exec', '-i', 'p', '--', 'wc', '-c'], 'x'.repeat(BIG));
     expect({ code, count: Number(stdout) }).toEqual({ code: 0, count: BIG });

@@ -32,6 +32,9 @@ const PASSED: Readonly<Record<PodOperation, readonly string[]>> = {
   portForward: ['port', 'ports'],
 };
 
+/** Left out where they are not wanted; a word of the command is one, whatever it says. */
+const STREAMS: ReadonlySet<string> = new Set(['stdin', 'stdout', 'stderr', 'tty']);
+
 /** The kubelet wants 1 where clients say true. */
 function passedValue(operation: PodOperation, name: string, value: string): string {
   if (operation === 'containerLogs') return value;
@@ -59,7 +62,7 @@ export function kubeletTarget(
   const parameters = new URLSearchParams();
   for (const one of PASSED[operation]) {
     for (const value of query.getAll(one)) {
-      if (operation !== 'containerLogs' && (value === 'false' || value === '0')) continue;
+      if (STREAMS.has(one) && (value === 'false' || value === '0')) continue;
       const kubeletName = operation === 'exec' || operation === 'attach' ? (KUBELET_NAMES[one] ?? one) : one;
       parameters.append(kubeletName, passedValue(operation, one, value));
     }
