@@ -17,7 +17,7 @@ const RANKS: readonly (readonly string[])[] = [
   ['cli'],
 ];
 
-const IS_TEST = /\.(test|kernel)\.ts$/;
+const IS_TEST = /\.(test|kernel|uml)\.ts$/;
 const RANK_OF = new Map(RANKS.flatMap((rooms, rank) => rooms.map((room) => [room, rank] as const)));
 
 function sourceFiles(): string[] {
