@@ -43,6 +43,10 @@ export class UserspaceFamily implements ServingFamily {
   readonly #table = new ServiceTable();
   #ready: Ready | undefined;
   #removed = false;
+  /** What `prepare` changed: told by the next `rebuild`. */
+  #fixed: IptablesChange[] = [];
+  /** What of the tables is ours, as it was when it was all there. */
+  #intact: string | undefined;
 
   constructor(kernels: FamilyKernels, settings: ProxySettings, mode: UserspaceSettings, chance: Chance) {
     this.#kernels = kernels;
@@ -92,24 +96,25 @@ export class UserspaceFamily implements ServingFamily {
         program: new FamilyProgram(realiseByRules(context), this.#table, this.#chance),
       };
     }
-    await this.#apply(fixedChanges(saved, this.#jumps, family));
+    const changes = fixedChanges(saved, this.#jumps, family);
+    await this.#apply(changes);
+    this.#fixed.push(...changes);
     this.#removed = false;
   }
 
   async rebuild(ports: Iterable<ServicePort>): Promise<FamilyReport> {
     const { iptables, conntrack } = this.#kernels;
     const { program, context } = this.#prepared();
-    const observed = new Map([
-      ['nat', await iptables.read('nat')] as const,
-      ['filter', await iptables.read('filter')] as const,
-    ]);
+    const observed = await this.#observed();
     const update = program.rebuild(ports);
     const groups = [guardRules(context), ...program.ruleGroups()];
     const changes = completeDifference(groups, observed, (rule) => iptables.key(rule));
     await this.#apply(changes);
     update.settle();
     deleteStrays(conntrack, this.#table, context);
-    return this.#report(update, changes);
+    const all = [...this.#fixed, ...changes];
+    this.#fixed = [];
+    return this.#report(update, all);
   }
 
   async update(changes: readonly ServicePortChange[]): Promise<FamilyReport> {
@@ -125,8 +130,39 @@ export class UserspaceFamily implements ServingFamily {
   async foreignChange(): Promise<boolean> {
     const { iptables } = this.#kernels;
     if (await iptables.alteredByOthers()) return true;
-    const nat = await iptables.missingChains('nat', [CHAINS.portalsContainer]);
-    return nat.length > 0 || (await iptables.missingChains('filter', [CHAINS.nonLocal])).length > 0;
+    if (iptables.variant === 'nft') {
+      const nat = await iptables.missingChains('nat', [CHAINS.portalsContainer]);
+      return nat.length > 0 || (await iptables.missingChains('filter', [CHAINS.nonLocal])).length > 0;
+    }
+    // Nobody tells of changes: what was intact when it was looked at closely has not changed since.
+    const text = await this.#ownLines();
+    if (text === this.#intact) return false;
+    if (await this.#isSpoiled()) return true;
+    this.#intact = text;
+    return false;
+  }
+
+  async #ownLines(): Promise<string> {
+    const lines: string[] = [];
+    for (const table of ['nat', 'filter'] as const)
+      lines.push(...(await this.iptables.save(table)).split('\n'));
+    return lines.filter((line) => line.includes('KUBE-')).join('\n');
+  }
+
+  async #isSpoiled(): Promise<boolean> {
+    const { iptables } = this.#kernels;
+    const { program, context } = this.#prepared();
+    if (fixedChanges(await savedTables(iptables), this.#jumps, this.family).length > 0) return true;
+    const groups = [guardRules(context), ...program.ruleGroups()];
+    return completeDifference(groups, await this.#observed(), (rule) => iptables.key(rule)).length > 0;
+  }
+
+  async #observed() {
+    const { iptables } = this.#kernels;
+    return new Map([
+      ['nat', await iptables.read('nat')] as const,
+      ['filter', await iptables.read('filter')] as const,
+    ]);
   }
 
   async remove(): Promise<void> {
