@@ -158,7 +158,5 @@ function ownChains(table: LegacyTable): string[] {
 /** Of the kernel's chains only the rules that lead to the proxy's: the others are others'. */
 function relevantRules(table: LegacyTable, chain: string): string {
   const rules = table.rules(chain) ?? ['missing'];
-  return (chain.startsWith('KUBE-') ? rules : rules.filter((key) => / -[jg] KUBE-/.test(` ${key}`))).join(
-    '\n',
-  );
+  return (chain.startsWith('KUBE-') ? rules : rules.filter((key) => key.includes('>KUBE-'))).join('\n');
 }
