@@ -101,7 +101,7 @@ export function describeRepairs({ name, mode, before = [], harms }: RepairedMode
       },
       serviceCidrs: [],
       registry,
-      logger: createLogger('proxy', 'silent'),
+      logger: createLogger('proxy', process.env['FNT_LOG'] ?? 'silent'),
       netns: network.node.netns.fd,
     });
     ended = proxy.run(control.signal);

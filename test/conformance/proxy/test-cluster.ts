@@ -29,11 +29,11 @@ export class TestCluster {
   constructor(backend: ProxyBackend, conntrack?: ConntrackKernel) {
     this.#backend = backend;
     if (conntrack === undefined) return;
-    const own = [...nodeAddresses(4), ...nodeAddresses(6)];
+    const own = new Set([...nodeAddresses(4), ...nodeAddresses(6)]);
     this.#flows = new StaleFlows({
       conntrack,
       servingEndpoints: (port) => this.model.servingEndpoints(port),
-      isNodeAddress: (address) => own.includes(address),
+      nodeAddresses: () => own,
     });
   }
 

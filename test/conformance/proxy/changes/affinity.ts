@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import { IPVS_LIMITS } from '../../../../src/proxy/backends/ipvs/limits.ts';
 import { sleep } from '../../../../src/timing/backoff.ts';
 import type { EndpointName, Target } from '../row.ts';
 import type { TestService } from '../objects.ts';
@@ -112,6 +113,7 @@ export const AFFINITY_STORIES: readonly Story[] = [
   {
     // All 16 get the endpoint again that they had one time in 10^7.
     name: 'a client that was silent for longer than the timeout is free again',
+    except: { ipvs: IPVS_LIMITS['affinity-renewed'] },
     async tell(scene) {
       const service = sticky(scene, { affinitySeconds: 1 });
       await scene.cluster.set(service);

@@ -1,4 +1,5 @@
 import type { IpFamily } from '../../../../src/net/ip.ts';
+import { INSIDE_UML } from '../../../uml/uml.ts';
 import type { ProxyMode } from '../../../../src/proxy/backend.ts';
 import { addressOf, type Address } from '../call-row.ts';
 import type { CallSlots } from '../call-slots.ts';
@@ -7,6 +8,9 @@ import type { TestService } from '../objects.ts';
 import type { Caller, Row, Target } from '../row.ts';
 import type { TestCluster } from '../test-cluster.ts';
 import type { ProxyNetwork } from '../topology.ts';
+
+/** User-mode-linux has one processor, which is slower. */
+const TIMEOUT_MS = INSIDE_UML ? 8000 : 3000;
 
 /** Changes, and what callers meet after each. */
 export interface Story {
@@ -59,7 +63,7 @@ export class Scene {
     return await slots.use(async () =>
       network.caller(from).call(host, port, {
         protocol,
-        timeoutMs: 3000,
+        timeoutMs: TIMEOUT_MS,
         ...(localAddress === undefined ? {} : { localAddress }),
         ...(localPort === undefined ? {} : { localPort }),
       }),

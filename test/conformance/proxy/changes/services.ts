@@ -2,6 +2,12 @@ import { expect } from 'vitest';
 import type { EndpointName } from '../row.ts';
 import type { Story } from './scene.ts';
 
+/**
+ * What an address answers that nobody has any more. Refused or not is up to the mode: ipvs keeps it while there are
+ * connections (graceful termination).
+ */
+const NOWHERE = ['rejected', 'dropped'];
+
 /** The Service itself changes. */
 export const SERVICE_STORIES: readonly Story[] = [
   {
@@ -18,12 +24,7 @@ export const SERVICE_STORIES: readonly Story[] = [
       await cluster.set(service);
       for (const to of targets) expect(await scene.answer('outside', service, to)).toBe('pod');
       await cluster.delete(service);
-      expect(await Promise.all(targets.map(async (to) => scene.answer('outside', service, to)))).toEqual([
-        'dropped',
-        'rejected',
-        'dropped',
-        'dropped',
-      ]);
+      for (const to of targets) expect(NOWHERE).toContain(await scene.answer('outside', service, to));
     },
   },
   {
@@ -35,7 +36,7 @@ export const SERVICE_STORIES: readonly Story[] = [
       expect(await scene.answer('pod', service, 'cluster-ip')).toBe('other-pod');
       await cluster.set({ ...service, ports: [{ port: 8888 }] });
       expect(await scene.answer('pod', service, 'cluster-ip', { port: 8888 })).toBe('other-pod');
-      expect(['rejected', 'dropped']).toContain(await scene.answer('pod', service, 'cluster-ip'));
+      expect(NOWHERE).toContain(await scene.answer('pod', service, 'cluster-ip'));
     },
   },
   {
@@ -81,7 +82,9 @@ export const SERVICE_STORIES: readonly Story[] = [
       await cluster.set(balancer);
       expect(await reached()).toEqual(['pod', 'pod', 'pod']);
       await cluster.set(plain);
-      expect(await reached()).toEqual(['pod', 'rejected', 'dropped']);
+      const [atClusterIp, ...elsewhere] = await reached();
+      expect(atClusterIp).toBe('pod');
+      for (const answer of elsewhere) expect(NOWHERE).toContain(answer);
     },
   },
   {
@@ -92,7 +95,7 @@ export const SERVICE_STORIES: readonly Story[] = [
       await cluster.set(service);
       expect(await scene.answer('pod', service, 'cluster-ip')).toBe('other-pod');
       await cluster.set({ ...service, headless: true });
-      expect(await scene.answer('pod', service, 'cluster-ip')).toBe('dropped');
+      expect(NOWHERE).toContain(await scene.answer('pod', service, 'cluster-ip'));
     },
   },
   {
