@@ -41,12 +41,13 @@ export function describeChanges(mode: ConformingMode): void {
   );
   const told = new Map<Case, Promise<void>>();
   let backend: ProxyBackend;
+  let cluster: TestCluster;
   let conntrack: ConntrackSocket;
   beforeAll(async () => {
     await network.start();
     conntrack = ConntrackSocket.open(network.node.netns.fd);
     backend = await mode.open(DEFAULT_SETTINGS, network.node.netns.fd);
-    const cluster = new TestCluster(backend, conntrack);
+    cluster = new TestCluster(backend, conntrack);
     await cluster.rebuild();
     const stage = { network, cluster, slots: new CallSlots(48) };
     const tellable = cases.filter(({ story }) => story.except?.[mode.mode] === undefined);
@@ -76,5 +77,12 @@ export function describeChanges(mode: ConformingMode): void {
       context.skip(reason !== undefined, reason);
       await expect(told.get(one)).resolves.toBeUndefined();
     });
+  });
+  test('after all of them a new process finds nothing to do', async () => {
+    await Promise.allSettled(told.values());
+    await backend.close();
+    backend = await mode.open(DEFAULT_SETTINGS, network.node.netns.fd);
+    const report = await cluster.rebuild(backend);
+    expect(report.describe()).toEqual([]);
   });
 }
