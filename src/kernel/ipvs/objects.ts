@@ -63,7 +63,7 @@ export interface RealServerKey {
 
 /** How packets reach a real server (IP_VS_CONN_F_FWD_MASK); masquerade is NAT. */
 export const FORWARDING = ['masquerade', 'local', 'tunnel', 'direct', 'bypass'] as const;
-export type Forwarding = (typeof FORWARDING)[number];
+type Forwarding = (typeof FORWARDING)[number];
 
 export interface RealServer extends RealServerKey {
   /** Its share of new connections; 0: none, but those that it has go on. */
