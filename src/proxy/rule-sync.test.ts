@@ -159,6 +159,18 @@ test.each([
   expect(backend.stolen.size).toBe(0);
 });
 
+test('a change is programmed also where looking for what others did takes longer than the time between two looks', async () => {
+  const backend = new FakeBackend('iptables');
+  backend.foreignChange = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    return false;
+  };
+  await start(backend);
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  setService('a');
+  await vi.waitFor(() => expect(backend.calls).toContain(`update ${idOf('a')}`));
+});
+
 test('a least time between two syncs holds back all but the first change', async () => {
   const backend = new FakeBackend('iptables');
   await start(backend, 400);

@@ -63,6 +63,8 @@ export class RuleSync {
   #flushQueued = false;
   #flushWanted = false;
   #auditWanted = false;
+  /** There was an audit since the last update. */
+  #audited = false;
   /** Of the next full sync, on the clock of performance.now(); undefined: none is needed. */
   #rebuildAt: number | undefined;
   /** What is in the kernel is not what was last told: nothing but a full sync helps. */
@@ -168,17 +170,21 @@ export class RuleSync {
       return;
     }
     if (this.#refused) return this.#sleep(untilRebuild);
-    if (this.#auditWanted) return this.#audit(active);
-    if (this.#flushWanted && this.#options.model.pending) {
-      const wait = this.#lastUpdateAt + active.minSyncPeriodMs - now;
-      return wait > 0 ? this.#sleep(wait) : this.#update(active);
-    }
+    const flushIn =
+      this.#flushWanted && this.#options.model.pending
+        ? Math.max(0, this.#lastUpdateAt + active.minSyncPeriodMs - now)
+        : undefined;
+    // By turns, where both are wanted at once: a look at everything may take longer than the time between two.
+    if (this.#auditWanted && !(flushIn === 0 && this.#audited)) return this.#audit(active);
+    if (flushIn === 0) return this.#update(active);
+    if (flushIn !== undefined) return this.#sleep(flushIn);
     this.#flushWanted = false;
     return this.#sleep(untilRebuild);
   }
 
   async #update(active: ActiveBackend): Promise<void> {
     this.#flushWanted = false;
+    this.#audited = false;
     const started = performance.now();
     this.#lastUpdateAt = started;
     const changes = this.#options.model.drain();
@@ -251,6 +257,7 @@ export class RuleSync {
 
   async #audit(active: ActiveBackend): Promise<void> {
     this.#auditWanted = false;
+    this.#audited = true;
     let foreign: boolean;
     try {
       foreign = await active.backend.foreignChange();
@@ -259,6 +266,8 @@ export class RuleSync {
       foreign = true;
     }
     if (!foreign) return;
+    // What is new in the model is no repair.
+    if (this.#options.model.pending) await this.#update(active);
     this.#rebuildAt = performance.now();
     const report = await this.#rebuild(active);
     const lines = report?.describe() ?? [];

@@ -141,6 +141,8 @@ export class LoneProxy {
       'current-context': 'recorded',
     });
     for (let pod = 0; pod < pods; pod += 1) this.addPod();
+    // As a kubelet has it, which tells which variant the node uses: user-mode-linux has ip_tables alone.
+    await this.exec('iptables-legacy', '-t', 'mangle', '-N', 'KUBE-IPTABLES-HINT');
     this.#writeConfig(mode);
     this.#startProcess();
     await this.#inMode(mode);
