@@ -17,8 +17,12 @@ const LOOPBACK: Readonly<Record<IpFamily, Cidr>> = {
   6: Cidr.parse('::1/128'),
 };
 const LINK_LOCAL = Cidr.parse('fe80::/10');
-/** So many virtual servers are looked into at each audit. */
+/**
+ * At each audit so many virtual servers at least are looked into, and then others for so long: some thousands in five
+ * seconds. What there are more has its turn later.
+ */
 const AUDITED_SERVERS = 100;
+const AUDIT_MS = 50;
 
 /** Addresses of the node and of kube-ipvs0, by what rtnetlink tells. */
 export interface DeviceAddresses {
@@ -138,7 +142,8 @@ export class Audit {
   }
 
   #someDiffer(): boolean {
-    for (let looked = 0; looked < AUDITED_SERVERS; looked += 1) {
+    const until = performance.now() + AUDIT_MS;
+    for (let looked = 0; looked < AUDITED_SERVERS || performance.now() < until; looked += 1) {
       this.#next ??= this.#keys();
       const { value, done } = this.#next.next() as IteratorResult<string, undefined>;
       if (done === true) {
