@@ -6,7 +6,7 @@ import { IptablesTracer } from '../../../src/proxy/backends/iptables/tracer.ts';
 import type { RandomMode, Subject } from './random-suite.ts';
 import type { SlowMode } from './slow-model.ts';
 
-const NODE: NodeState = {
+const FAKE_NODE: NodeState = {
   routeLocalnet: () => {},
   tcpBeLiberal: () => false,
   ensureCounter: () => true,
@@ -31,7 +31,7 @@ export const FAKE_IPTABLES: RandomMode = {
   rules: IPTABLES_RULES,
   async open(settings) {
     const kernels = settings.families.map((family) => new FakeIptables(family));
-    return Promise.resolve(iptablesSubject(new IptablesBackend(kernels, NODE, settings), kernels));
+    return Promise.resolve(iptablesSubject(new IptablesBackend(kernels, FAKE_NODE, settings), kernels));
   },
 };
 
@@ -62,7 +62,12 @@ function canonical(saved: string): string[] {
     .split('\n')
     .filter((line) => line.startsWith(':') || line.startsWith('-A'))
     .flatMap((line) => {
-      const chain = line.replace(/ \[\d+:\d+\]$/, '').replace(/^\[\d+:\d+\] /, '');
+      const chain = line
+        .replaceAll(/ +/g, ' ')
+        // Everybody is not worth saying for the kernel.
+        .replace(/ -s (::|0\.0\.0\.0)\/0/, '')
+        .replace(/ \[\d+:\d+\]$/, '')
+        .replace(/^\[\d+:\d+\] /, '');
       const chance = / -m statistic --mode random --probability [\d.]+/.exec(chain)?.[0];
       if (chance === undefined) return [chain];
       const name = chain.split(' ')[1] ?? '';

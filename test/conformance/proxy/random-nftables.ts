@@ -121,11 +121,10 @@ class CanonicalTable {
   /** All but those for affinity times that few Services have, which stay when nobody needs them any more. */
   #chains(): string[] {
     const counts = this.#nft.ruleCounts(this.#sets.table);
-    return [...counts].flatMap(([chain, rules]) => {
+    return (this.#nft.chains(this.#sets.table) ?? []).flatMap((chain) => {
       const parsed = parseBalancerChain(chain);
-      return parsed !== undefined && !isStandard(parsed.way, parsed.balancer)
-        ? []
-        : [`chain ${chain} ${rules}`];
+      if (parsed !== undefined && !isStandard(parsed.way, parsed.balancer)) return [];
+      return [`chain ${chain} ${counts.get(chain) ?? 0}`];
     });
   }
 

@@ -54,7 +54,7 @@ export function slowPorts(service: Service, slices: readonly EndpointSlice[], no
   if (unbalanced) return [];
   const ports = goodPorts(spec.ports ?? []);
   return FAMILIES.flatMap((family) => {
-    const clusterIp = clusterIps.find((ip) => isOf(ip, family));
+    const clusterIp = clusterIps.find((ip) => isOf(ip, family) && !isSpecial(ip));
     if (clusterIp === undefined) return [];
     return ports.map((port): SlowPort => {
       const own = candidates(service, slices, family, port, node);
