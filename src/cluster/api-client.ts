@@ -1,4 +1,5 @@
 import type { DeleteOptions, ListMeta } from 'kubernetes-types/meta/v1.js';
+import { FlatnetError } from '../errors/flatnet-error.ts';
 import type { ClusterAccess } from './access.ts';
 import { hasStatus } from './api-error.ts';
 import type { KubeObject, ObjectRef } from './kube-object.ts';
@@ -226,6 +227,7 @@ export class ApiClient {
       });
     let page = await read();
     for (;;) {
+      requireList(type, page);
       // Asked for before this page is taken apart, so that the server is not idle meanwhile.
       const next = page.metadata?.continue ? read(page.metadata.continue) : undefined;
       // Should the loop throw, nobody waits for it.
@@ -255,7 +257,22 @@ export class ApiClient {
 const encode = encodeURIComponent;
 
 /** Items of lists carry neither apiVersion nor kind; here every object does. */
+/** Something else in the server's place may well answer 200: taken for an empty list it would delete everything. */
+function requireList(type: ResourceType, page: ListPage<unknown> | null): void {
+  const items: unknown = page?.items;
+  // Go writes a list without elements as null.
+  const empty = items === null || (items === undefined && page?.metadata?.resourceVersion !== undefined);
+  if (Array.isArray(items) || empty) return;
+  throw new FlatnetError(`cannot list ${type.plural}: the server's answer is not a list`, {
+    code: 'API_BAD_JSON',
+    retryable: true,
+    hint: 'is the server address that of a Kubernetes API?',
+  });
+}
+
+/** What is no object stays as it is, for who reads it to tell. */
 function typed<T extends KubeObject>(type: ResourceType, object: T): T {
+  if (typeof object !== 'object' || object === null) return object;
   object.apiVersion ??= apiVersionOf(type);
   object.kind ??= type.kind;
   return object;

@@ -108,6 +108,17 @@ describe('an informer', () => {
     await eventually(() => expect(content(informer)).toEqual({ good: '1', turns: '1', bad: 'mended' }));
   });
 
+  test('passes over what has no name, in a list and in a watch, and follows the rest', async () => {
+    for (const name of ['', 5, { a: 1 }]) server.put(name as string, 'nameless');
+    server.put('first', '1');
+    const informer = startInformer();
+    await informer.synced();
+    expect(content(informer)).toEqual({ first: '1' });
+    server.put('', 'again');
+    server.put('second', '2');
+    await eventually(() => expect(content(informer)).toEqual({ first: '1', second: '2' }));
+  });
+
   test('delivers deletions that happened while it was disconnected and history was compacted', async () => {
     server.put('kept', '1');
     server.put('lost', '1');

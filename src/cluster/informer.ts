@@ -136,15 +136,21 @@ export class Informer<T extends KubeObject, P> {
   /** Returns the version of the list, from which the watch goes on. */
   async #relist(signal: AbortSignal): Promise<string> {
     const { namespace, labelSelector, fieldSelector } = this.#options;
-    const { items, resourceVersion } = await this.#client.listProjected(
+    const { items: listed, resourceVersion } = await this.#client.listProjected(
       this.#type,
       { namespace, labelSelector, fieldSelector, signal },
-      (object) => ({
-        key: keyOf(object),
-        resourceVersion: versionOf(object),
-        projected: this.#project(object),
-      }),
+      (object) =>
+        this.#isNamed(object)
+          ? [
+              {
+                key: keyOf(object),
+                resourceVersion: versionOf(object) ?? '',
+                projected: this.#project(object),
+              },
+            ]
+          : [],
     );
+    const items = listed.flat();
     const present = new Set(items.map((item) => item.key));
     // Deletions first: an address or port of a deleted object may belong to a new one by now.
     for (const key of this.#entries.keys()) if (!present.has(key)) this.#remove(key);
@@ -192,15 +198,29 @@ export class Informer<T extends KubeObject, P> {
     switch (event.type) {
       case 'ADDED':
       case 'MODIFIED':
-        this.#store(keyOf(object), versionOf(object), this.#project(object));
+        if (this.#isNamed(object)) {
+          this.#store(keyOf(object), versionOf(object) ?? '', this.#project(object));
+        }
         break;
       case 'DELETED':
-        this.#remove(keyOf(object));
+        if (this.#isNamed(object)) this.#remove(keyOf(object));
         break;
       case 'BOOKMARK':
         break;
     }
-    this.#resourceVersion = versionOf(object);
+    // Without one the watch would go on from anywhere.
+    this.#resourceVersion = versionOf(object) ?? this.#resourceVersion;
+  }
+
+  /** What no name tells apart from others is passed over: it must not keep the rest from being followed. */
+  #isNamed(object: T | null | undefined): object is T {
+    const { name, namespace } = (object?.metadata ?? {}) as { name?: unknown; namespace?: unknown };
+    if (typeof name === 'string' && name !== '' && typeof (namespace ?? '') === 'string') return true;
+    this.#options.logger?.error(
+      { resource: this.#type.plural },
+      `one of the ${this.#type.plural} has no metadata.name and is passed over`,
+    );
+    return false;
   }
 
   async #recover(error: unknown, signal: AbortSignal): Promise<void> {
@@ -257,6 +277,7 @@ export class Informer<T extends KubeObject, P> {
   }
 }
 
-function versionOf(object: KubeObject): string {
-  return object.metadata?.resourceVersion ?? '';
+function versionOf(object: KubeObject | null | undefined): string | undefined {
+  const version: unknown = object?.metadata?.resourceVersion;
+  return typeof version === 'string' && version !== '' ? version : undefined;
 }

@@ -22,6 +22,9 @@ export interface ClusterFollowerOptions {
 /** Not for this proxy, or nothing to balance. */
 const SELECTOR = `!${PROXY_NAME_LABEL},!service.kubernetes.io/headless`;
 
+/** Of one object, so that no user can fill the log with one. */
+const TOLD_PROBLEMS = 20;
+
 type Slices = Informer<EndpointSlice, SliceSpec>;
 
 /** Changes that are in the model since the last look. */
@@ -36,7 +39,8 @@ export interface ModelChanges {
 export class ClusterFollower {
   readonly #options: ClusterFollowerOptions;
   readonly #services: Informer<Service, ServiceSpec>;
-  readonly #problems = new Set<string>();
+  /** What was told of each object that has some. */
+  readonly #problems = new Map<string, string>();
   #topology: NodeTopology;
   #slices: Slices;
   /** Slices that the model has from before the node's zone changed, until they are listed again. */
@@ -180,11 +184,16 @@ export class ClusterFollower {
     if (problems.length === 0 && this.#problems.size === 0) return;
     const { logger, metrics } = this.#options;
     const object = `${kind} ${key}`;
-    for (const { field, message } of problems) {
+    const text = problems.map(({ field, message }) => `${field}: ${message}`).join('\n');
+    // An object that changes often has the same mistakes each time.
+    if (text === (this.#problems.get(object) ?? '')) return;
+    for (const { field, message } of problems.slice(0, TOLD_PROBLEMS)) {
       logger.warn({ object, field }, `${object}: ${field}: ${message}; the rest is programmed`);
     }
-    if (problems.length > 0) this.#problems.add(object);
-    else if (!this.#problems.delete(object)) return;
+    const more = problems.length - TOLD_PROBLEMS;
+    if (more > 0) logger.warn({ object }, `${object}: ${more} more fields are wrong`);
+    if (problems.length > 0) this.#problems.set(object, text);
+    else this.#problems.delete(object);
     metrics.invalidObjects.set(this.#problems.size);
   }
 }

@@ -13,18 +13,20 @@ const NONE: readonly Problem[] = [];
 /** Collects the problems of one object; most have none and share one empty list. */
 export class ProblemList {
   readonly #object: string;
-  #problems: Problem[] | undefined;
+  #problems: Map<string, Problem> | undefined;
 
   constructor(object: string) {
     this.#object = object;
   }
 
+  /** What is wrong with a field is told once: the first that is found is the cause of the rest. */
   add(field: string, message: string): void {
-    (this.#problems ??= []).push({ object: this.#object, field, message });
+    this.#problems ??= new Map();
+    if (!this.#problems.has(field)) this.#problems.set(field, { object: this.#object, field, message });
   }
 
   list(): readonly Problem[] {
-    return this.#problems ?? NONE;
+    return this.#problems === undefined ? NONE : [...this.#problems.values()];
   }
 }
 

@@ -2,6 +2,8 @@ import type { Service, ServicePort as ApiPort } from 'kubernetes-types/core/v1.j
 import { Ip, type IpFamily } from '../../net/ip.ts';
 import { isExternallyAccessible, readExternalAccess, type ExternalAccess } from './external-access.ts';
 import { isPort, ProblemList, type Problem } from './problem.ts';
+import { wellFormed, type Shape } from './shape.ts';
+import { localKind } from './special-address.ts';
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 
@@ -52,9 +54,29 @@ export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 const DEFAULT_AFFINITY_SECONDS = 10_800;
 const MAX_AFFINITY_SECONDS = 86_400;
 
-export function projectService(service: Service): ServiceSpec {
-  const key = `${service.metadata?.namespace ?? ''}/${service.metadata?.name ?? ''}`;
+/** Of what is read of a Service. */
+const SHAPE: Shape = {
+  metadata: { labels: { [PROXY_NAME_LABEL]: 'text' } },
+  spec: {
+    type: 'text',
+    clusterIP: 'text',
+    clusterIPs: ['text'],
+    externalIPs: ['text'],
+    loadBalancerSourceRanges: ['text'],
+    ports: [{ name: 'text', protocol: 'text', port: 'number', nodePort: 'number' }],
+    sessionAffinity: 'text',
+    sessionAffinityConfig: { clientIP: { timeoutSeconds: 'number' } },
+    internalTrafficPolicy: 'text',
+    externalTrafficPolicy: 'text',
+    healthCheckNodePort: 'number',
+  },
+  status: { loadBalancer: { ingress: [{ ip: 'text', ipMode: 'text' }] } },
+};
+
+export function projectService(object: Service): ServiceSpec {
+  const key = `${object.metadata?.namespace ?? ''}/${object.metadata?.name ?? ''}`;
   const problems = new ProblemList(`Service ${key}`);
+  const service = wellFormed(object, SHAPE, problems);
   const spec = service.spec ?? {};
   const foreign = service.metadata?.labels?.[PROXY_NAME_LABEL] !== undefined;
   const clusterIps = spec.clusterIPs?.length ? spec.clusterIPs : [spec.clusterIP ?? ''];
@@ -105,7 +127,10 @@ function readAddresses(texts: readonly string[], problems: ProblemList): Cluster
   for (const [index, text] of texts.entries()) {
     const field = `spec.clusterIPs[${index}]`;
     const ip = Ip.tryParse(text);
+    // Link-local ones pass: nothing keeps a cluster from having its service range there.
+    const local = ip === undefined ? undefined : localKind(ip.toString());
     if (ip === undefined) problems.add(field, `"${text}" is not an IP address`);
+    else if (local !== undefined) problems.add(field, `"${text}" is ${local}`);
     else if (addresses.some((other) => other.family === ip.family)) {
       problems.add(
         field,

@@ -2,6 +2,7 @@ import { isIPv4 } from 'node:net';
 import type { Endpoint, EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import { Ip, type IpFamily } from '../../net/ip.ts';
 import { isPort, ProblemList, type Problem } from './problem.ts';
+import { wellFormed, type Shape } from './shape.ts';
 import { specialKind } from './special-address.ts';
 import { PROXY_NAME_LABEL, readProtocol, type Protocol } from './service-spec.ts';
 
@@ -54,11 +55,32 @@ export interface NodeTopology {
   readonly zone: string;
 }
 
+/** Of what is read of a slice. */
+const SHAPE: Shape = {
+  metadata: {
+    labels: { [SERVICE_NAME_LABEL]: 'text', [PROXY_NAME_LABEL]: 'text' },
+    annotations: { [LAST_CHANGE_ANNOTATION]: 'text' },
+  },
+  addressType: 'text',
+  ports: [{ name: 'text', protocol: 'text', port: 'number' }],
+  endpoints: [
+    {
+      addresses: ['text'],
+      conditions: { ready: 'boolean', serving: 'boolean', terminating: 'boolean' },
+      nodeName: 'text',
+      hints: { forZones: [{ name: 'text' }], forNodes: [{ name: 'text' }] },
+    },
+  ],
+};
+
 /** `node`: this node, or its name where zones do not matter. */
-export function projectSlice(slice: EndpointSlice, node: NodeTopology | string): SliceSpec {
+export function projectSlice(object: EndpointSlice, node: NodeTopology | string): SliceSpec {
   const topology = typeof node === 'string' ? { nodeName: node, zone: '' } : node;
-  const { namespace = '', name = '', labels = {} } = slice.metadata ?? {};
-  const problems = new ProblemList(`EndpointSlice ${namespace}/${name}`);
+  const problems = new ProblemList(
+    `EndpointSlice ${object.metadata?.namespace ?? ''}/${object.metadata?.name ?? ''}`,
+  );
+  const slice = wellFormed(object, SHAPE, problems);
+  const { namespace = '', labels = {} } = slice.metadata ?? {};
   const serviceName = labels[SERVICE_NAME_LABEL] ?? '';
   const ours = slice.addressType === 'IPv4' || slice.addressType === 'IPv6';
   const ignored = serviceName === '' || labels[PROXY_NAME_LABEL] !== undefined || !ours;
