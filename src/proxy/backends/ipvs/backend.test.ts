@@ -32,6 +32,7 @@ class Node {
   readonly ipset = new FakeIpset();
   readonly route = new FakeRouteKernel();
   readonly iptables = new FakeIptables(4);
+  readonly ip6tables = new FakeIptables(6);
   readonly state = new FakeNodeState();
   readonly #eth0: number;
 
@@ -46,7 +47,7 @@ class Node {
 
   kernels(): IpvsModeKernels {
     const { ipvs, ipset, route, iptables, state } = this;
-    return { openIpvs: () => ipvs, ipset, route, iptables: [iptables, new FakeIptables(6)], node: state };
+    return { openIpvs: () => ipvs, ipset, route, iptables: [iptables, this.ip6tables], node: state };
   }
 
   /** `10.244.1.2:8080` or, of another weight than 1, `10.244.1.2:8080*0`. */

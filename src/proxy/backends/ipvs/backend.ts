@@ -1,4 +1,5 @@
 import { describeError, FlatnetError } from '../../../errors/flatnet-error.ts';
+import { describeChange } from '../../../kernel/iptables/restore-text.ts';
 import type { IpvsKernel } from '../../../kernel/ipvs/objects.ts';
 import type { RouteEvent } from '../../../kernel/netlink/objects.ts';
 import type { Logger } from '../../../log/logger.ts';
@@ -101,13 +102,14 @@ export class IpvsBackend implements ProxyBackend {
     requireSets(this.#kernels.ipset, this.#settings.families, scheduler);
     // Where the iptables mode serves, the chains that both have change hands when everything else is there.
     const handover = await this.#isIptablesModeThere();
-    if (!handover) await this.#writeRules();
+    const rules = handover ? [] : await this.#writeRules();
     terminations.clear();
     executor.refused.clear();
     const all = [...ports];
     const conflicts = this.#programs.flatMap((program) => this.#rebuildFamily(program, all));
-    if (handover) await this.#writeRules();
-    return executor.report(conflicts);
+    if (handover) rules.push(...(await this.#writeRules()));
+    const report = executor.report(conflicts);
+    return { ...report, describe: () => [...rules, ...report.describe()] };
   }
 
   async update(changes: readonly ServicePortChange[]): Promise<SyncReport> {
@@ -244,8 +246,15 @@ export class IpvsBackend implements ProxyBackend {
     return false;
   }
 
-  async #writeRules(): Promise<void> {
-    for (const keeper of this.#rules) await keeper.kernel.apply(await keeper.missing());
+  /** Returns what was missing, a line each. */
+  async #writeRules(): Promise<string[]> {
+    const lines: string[] = [];
+    for (const keeper of this.#rules) {
+      const missing = await keeper.missing();
+      await keeper.kernel.apply(missing);
+      lines.push(...missing.flatMap((change) => describeChange(change, keeper.kernel.family)));
+    }
+    return lines;
   }
 
   #addressesDiffer(): boolean {
