@@ -83,6 +83,7 @@ export function describeChanges(mode: ConformingMode): void {
     await backend.close();
     backend = await mode.open(DEFAULT_SETTINGS, network.node.netns.fd);
     const report = await cluster.rebuild(backend);
-    expect(report.describe()).toEqual([]);
+    // Real servers of ipvs that drain for the process before are taken over by this one.
+    expect(report.describe().filter((line) => !line.endsWith(' weight 0'))).toEqual([]);
   });
 }
