@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -183,7 +183,9 @@ export class LoneProxy {
 
   #write(name: string, content: object): string {
     const path = join(this.#folder, name);
-    writeFileSync(path, stringify(content));
+    // At once: nobody reads half a file.
+    writeFileSync(`${path}.new`, stringify(content));
+    renameSync(`${path}.new`, path);
     return path;
   }
 

@@ -313,6 +313,21 @@ test('remove without connections leaves no device', async () => {
   expect([node.servers(), node.route.link('kube-ipvs0')]).toEqual([[], undefined]);
 });
 
+test(
+  'when the mode is chosen again before the last connection has ended, who was removed leaves it alone',
+  { timeout: 10_000 },
+  async () => {
+    const node = new Node();
+    const removed = await start(node, [web(ONE, TWO)]);
+    node.ipvs.setConnections(WEB, TWO, 1);
+    await removed.remove();
+    await start(node, [web(ONE, TWO)]);
+    await removed.drained();
+    expect(node.realServers(WEB)).toHaveLength(2);
+    expect(node.realServers(WEB).every((server) => server.endsWith('*1'))).toBe(true);
+  },
+);
+
 /** As the iptables mode leaves the tables when it has taken over. */
 const IPTABLES_MODE = `*nat
 :KUBE-SERVICES - [0:0]

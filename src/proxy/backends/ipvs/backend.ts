@@ -156,10 +156,10 @@ export class IpvsBackend implements ProxyBackend {
   async remove(): Promise<void> {
     this.#stop();
     for (const keeper of this.#rules) await keeper.kernel.apply(await keeper.removal());
-    this.#removeSets();
+    const stayed = this.#removeSets();
     const ipvs = this.#openedIpvs();
     if (this.#drain(ipvs, false)) return;
-    this.#drained = this.#drainLater(ipvs);
+    this.#drained = this.#drainLater(ipvs, stayed);
   }
 
   /** After `remove`: resolves when the last connection has ended, or has had its time. */
@@ -290,7 +290,9 @@ export class IpvsBackend implements ProxyBackend {
     return this.#kernels.node.hasModule('ip_vs') ? this.#kernels.openIpvs() : undefined;
   }
 
-  #removeSets(): void {
+  /** Returns the names of those that stay. */
+  #removeSets(): Set<string> {
+    const stayed = new Set<string>();
     for (const name of ([4, 6] as const).flatMap((family) => allSetNames(family))) {
       try {
         this.#kernels.ipset.destroy(name);
@@ -298,8 +300,16 @@ export class IpvsBackend implements ProxyBackend {
         if (!(error instanceof FlatnetError)) throw error;
         // Some rule of somebody's looks at it.
         this.#logger?.warn({ ipset: name }, `ipset ${name} stays: ${describeError(error)}`);
+        stayed.add(name);
       }
     }
+    return stayed;
+  }
+
+  /** The mode was chosen again, here or in another process: its sets are there anew. */
+  #servesAgain(stayed: ReadonlySet<string>): boolean {
+    const own = new Set(([4, 6] as const).flatMap((family) => allSetNames(family)));
+    return this.#kernels.ipset.sets().some(({ name }) => own.has(name) && !stayed.has(name));
   }
 
   #drain(ipvs: IpvsKernel | undefined, limitReached: boolean): boolean {
@@ -310,13 +320,14 @@ export class IpvsBackend implements ProxyBackend {
     return drain(ipvs, this.#kernels.route, own, limitReached);
   }
 
-  async #drainLater(ipvs: IpvsKernel | undefined): Promise<void> {
+  async #drainLater(ipvs: IpvsKernel | undefined, stayed: ReadonlySet<string>): Promise<void> {
     const end = new AbortController();
     this.#endDrain = () => end.abort();
     const limit = Date.now() + DRAIN_LIMIT_MS;
     while (!end.signal.aborted) {
       await sleep(DRAIN_CHECK_MS, end.signal);
-      if (end.signal.aborted || this.#drain(ipvs, Date.now() >= limit)) return;
+      if (end.signal.aborted || this.#servesAgain(stayed)) return;
+      if (this.#drain(ipvs, Date.now() >= limit)) return;
     }
   }
 }
