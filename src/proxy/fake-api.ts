@@ -31,6 +31,7 @@ export class FakeApi {
       listProjected: async (type: ResourceType, options: Options, project: (object: KubeObject) => unknown) =>
         this.#list(type, options, project),
       watch: (type: ResourceType, options: Options) => this.#watch(type, options),
+      create: async (type: ResourceType, object: KubeObject) => Promise.resolve(this.set(type, object)),
     };
     return part as unknown as ApiClient;
   }
@@ -42,6 +43,10 @@ export class FakeApi {
     const event = { type: objects.has(keyOf(made)) ? 'MODIFIED' : 'ADDED', object: made } as const;
     objects.set(keyOf(made), made);
     for (const tell of watchers) tell(event);
+  }
+
+  objects(type: ResourceType): KubeObject[] {
+    return [...this.#collection(type).objects.values()];
   }
 
   delete(type: ResourceType, key: string): void {

@@ -1,9 +1,11 @@
 import type { Node } from 'kubernetes-types/core/v1.js';
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ApiClient } from '../cluster/api-client.ts';
-import { ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES } from '../cluster/resource-type.ts';
+import { ENDPOINT_SLICES, EVENTS, NODES, SERVICE_CIDRS, SERVICES } from '../cluster/resource-type.ts';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { FakeConntrack } from '../kernel/conntrack/fake.ts';
 import type { Flow } from '../kernel/conntrack/objects.ts';
@@ -39,7 +41,7 @@ let control: AbortController;
 let ended: Promise<void>;
 
 beforeEach(() => {
-  api = new FakeApi([SERVICES, ENDPOINT_SLICES, NODES, SERVICE_CIDRS]);
+  api = new FakeApi([SERVICES, ENDPOINT_SLICES, NODES, SERVICE_CIDRS, EVENTS]);
   routes = new FakeRouteKernel();
   conntrack = new FakeConntrack();
   registry = new Registry();
@@ -341,4 +343,30 @@ test('metrics tell of local policies without endpoints here, and of objects that
       'kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family="IPv4",traffic_policy="internal"} 0',
     ),
   );
+});
+
+test('a health check whose port somebody else has is told of by an Event about the Service', async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '0.0.0.0', resolve));
+  const { port } = other.address() as AddressInfo;
+  try {
+    setNode();
+    const local = { type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: port };
+    setService('web', local);
+    await serving(configOf('iptables'));
+    await vi.waitFor(() =>
+      expect(api.objects(EVENTS)).toMatchObject([
+        {
+          type: 'Warning',
+          reason: 'FailedToStartServiceHealthcheck',
+          message: expect.stringContaining(
+            `node node-1: cannot start the health check on port ${port}`,
+          ) as unknown,
+          involvedObject: { kind: 'Service', namespace: 'shop', name: 'web' },
+        },
+      ]),
+    );
+  } finally {
+    other.close();
+  }
 });

@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client';
 import type { ApiClient } from '../cluster/api-client.ts';
+import { EventRecorder } from '../cluster/event-recorder.ts';
 import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
 import { releaseMemory } from '../kernel/libc/release-memory.ts';
 import type { Logger } from '../log/logger.ts';
@@ -161,6 +162,7 @@ export class ServiceProxy {
     const healthChecks = new HealthChecks({
       readyHere: (service) => model.readyHere(service),
       proxyHealthy: () => health.get().live,
+      failed: this.#tellOfService(signal),
       logger,
       ...(netns === undefined ? {} : { netns }),
     });
@@ -184,6 +186,17 @@ export class ServiceProxy {
     const sync = new RuleSync({ model, listener: outcome, logger });
     this.#running = { kernels, surroundings, follower, sync, outcome, healthChecks, signal };
     return this.#running;
+  }
+
+  /** For whoever asks `kubectl describe service` why a load balancer leaves this node; reason and words as kube-proxy's. */
+  #tellOfService(signal: AbortSignal): (service: string, message: string) => void {
+    const { client, nodeName, logger } = this.#options;
+    const events = new EventRecorder(client, { component: 'flatnet-proxy', host: nodeName, signal, logger });
+    return (service, message) => {
+      const [namespace = '', name = ''] = service.split('/');
+      const object = { apiVersion: 'v1', kind: 'Service', metadata: { namespace, name } };
+      events.record(object, 'Warning', 'FailedToStartServiceHealthcheck', `node ${nodeName}: ${message}`);
+    };
   }
 
   #changed(): void {

@@ -13,6 +13,7 @@ let healthy: boolean;
 let checks: HealthChecks;
 let ports: number[];
 let errors: string[];
+let failures: string[];
 
 /** Ports that are free at the moment. */
 async function freePorts(count: number): Promise<number[]> {
@@ -35,6 +36,7 @@ beforeEach(async () => {
   local = new Map();
   healthy = true;
   errors = [];
+  failures = [];
   ports = await freePorts(2);
   const logger = createLogger('test', 'silent');
   vi.spyOn(logger, 'error').mockImplementation((...words: unknown[]) => {
@@ -43,6 +45,7 @@ beforeEach(async () => {
   checks = new HealthChecks({
     readyHere: (service) => local.get(service) ?? 0,
     proxyHealthy: () => healthy,
+    failed: (service, message) => failures.push(`${service}: ${message}`),
     logger,
   });
   checks.listenOn(LOOPBACK);
@@ -111,6 +114,9 @@ test('a port that another Service has is told of by object and field, and taken 
   set('shop/third', other);
   checks.apply();
   expect(errors.join()).toMatch(/Service shop\/late: spec.healthCheckNodePort: .*EADDRINUSE|in use/);
+  expect(failures).toEqual([
+    expect.stringContaining(`shop/late: cannot start the health check on port ${port}: `),
+  ]);
   expect((await ask(other)).status).toBe(503);
   checks.set('shop/web:80/TCP/4', undefined);
   checks.apply();

@@ -13,6 +13,8 @@ export interface HealthChecksOptions {
   /** Ready endpoints of a Service on this node. */
   readonly readyHere: (service: string) => number;
   readonly proxyHealthy: () => boolean;
+  /** A check cannot be had; said once for each cause. The Service is `namespace/name`. */
+  readonly failed: (service: string, message: string) => void;
   readonly logger: Logger;
   /** Descriptor of the network namespace; the process's own when absent. */
   readonly netns?: number;
@@ -111,6 +113,10 @@ export class HealthChecks {
       const object = `Service ${check.service}`;
       const field = 'spec.healthCheckNodePort';
       if (failure !== check.failure) {
+        this.#options.failed(
+          check.service,
+          `cannot start the health check on port ${check.port}: ${failure}`,
+        );
         logger.error({ object, field, port: check.port }, `${object}: ${field}: ${failure}; trying again`);
       }
       check.failure = failure;
