@@ -1,6 +1,4 @@
-import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
-import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
 import { Ip } from '../net/ip.ts';
 import { checkServiceRanges, networkSchema } from '../podnet/network-config.ts';
@@ -9,6 +7,7 @@ import { describeIssue } from '../proxy/config/describe-issue.ts';
 import { integer } from '../proxy/config/fields.ts';
 import { knownFields as kubeProxyFields } from '../proxy/config/parse.ts';
 import { resolveProxyFields } from '../proxy/config/proxy-config.ts';
+import { readConfigFile } from '../proxy/config/config-file.ts';
 import { invalidConfig, readYaml } from '../proxy/config/read-yaml.ts';
 import { proxyFields } from '../proxy/config/schema.ts';
 
@@ -117,17 +116,7 @@ export type AgentConfig = z.output<typeof configSchema>;
 
 /** Reads and checks the file. Throws INVALID_CONFIG with one line for each thing that is wrong. */
 export async function loadConfig(path: string): Promise<AgentConfig> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new FlatnetError(`cannot read the configuration ${path}: ${(cause as Error).message}`, {
-      code: 'INVALID_CONFIG',
-      hint: 'give the file with --config',
-      cause,
-    });
-  }
-  return parseConfig(text, path);
+  return parseConfig(await readConfigFile(path), path);
 }
 
 export function parseConfig(text: string, name: string): AgentConfig {

@@ -93,6 +93,18 @@ describe('refusals and faults', () => {
     expect(error.message).toBe('cannot update ConfigMap web/settings: Conflict it is');
   });
 
+  test.each(['{}', 'null', '"welcome"', '{"items":{}}', '{"items":5}'])(
+    'an answer of %s is no empty list',
+    async (text) => {
+      server.misbehave((_, response) => {
+        response.end(text);
+        return true;
+      });
+      const error = await failure(client.list(CONFIG_MAPS));
+      expect(error).toMatchObject({ code: 'API_BAD_JSON', retryable: true });
+    },
+  );
+
   test('429 with Retry-After is tried again after that time, writes too', async () => {
     server.misbehave((_, response) => {
       response.setHeader('retry-after', '1');

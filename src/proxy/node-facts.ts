@@ -22,14 +22,14 @@ const TO_BE_DELETED = 'ToBeDeletedByClusterAutoscaler';
 const ZONE = 'topology.kubernetes.io/zone';
 
 export function projectNode(node: Node): NodeFacts {
-  const { podCIDR, podCIDRs, taints = [] } = node.spec ?? {};
+  const { podCIDR, podCIDRs, taints } = node.spec ?? {};
   const cidrs = podCIDRs ?? (podCIDR === undefined ? [] : [podCIDR]);
   return {
     ips: nodeIps(node),
     podCidrs: cidrs.flatMap((cidr) => Cidr.tryParse(cidr) ?? []),
     zone: node.metadata?.labels?.[ZONE],
     eligible:
-      node.metadata?.deletionTimestamp === undefined && !taints.some((taint) => taint.key === TO_BE_DELETED),
+      node.metadata?.deletionTimestamp === undefined && taints?.some((taint) => taint.key === TO_BE_DELETED) !== true,
   };
 }
 

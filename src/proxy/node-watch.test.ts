@@ -57,6 +57,20 @@ test('it waits until the Node is there, has an address, and a pod range where on
   expect((await ready)?.podCidrs.map(String)).toEqual(['10.244.1.0/24']);
 });
 
+test('a Node that loses its address and its range for a while keeps those that were known', async () => {
+  setNode([INTERNAL], ['10.244.1.0/24']);
+  const made = watch();
+  await made.ready(control.signal);
+  const changed = vi.fn();
+  made.onChange = changed;
+  setNode([]);
+  await vi.waitFor(() => expect(changed).toHaveBeenCalled());
+  expect(made.facts?.ips.map(String)).toEqual(['192.0.2.1']);
+  expect(made.facts?.podCidrs.map(String)).toEqual(['10.244.1.0/24']);
+  setNode([{ type: 'InternalIP', address: '192.0.2.9' }]);
+  await vi.waitFor(() => expect(made.facts?.ips.map(String)).toEqual(['192.0.2.9']));
+});
+
 test.each([
   [undefined, 'there is no Node node-1'],
   [[], 'Node node-1 has no InternalIP'],

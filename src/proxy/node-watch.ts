@@ -36,7 +36,7 @@ export class NodeWatch {
       logger,
     });
     const take = (facts: NodeFacts): void => {
-      this.#facts = facts;
+      this.#facts = this.#keepingAddresses(facts);
       this.#changed();
     };
     this.#informer.subscribe({
@@ -101,6 +101,22 @@ export class NodeWatch {
       signal.addEventListener('abort', look, { once: true });
       look();
     });
+  }
+
+  /** A Node that loses its addresses or ranges for a while (a kubelet that begins anew) keeps its node ports. */
+  #keepingAddresses(facts: NodeFacts): NodeFacts {
+    const known = this.#facts;
+    if (known === undefined) return facts;
+    const ips = facts.ips.length > 0 ? facts.ips : known.ips;
+    const podCidrs = facts.podCidrs.length > 0 ? facts.podCidrs : known.podCidrs;
+    if (facts.ips.length === 0 && known.ips.length > 0) {
+      const { logger, nodeName } = this.#options;
+      logger.error(
+        { node: nodeName },
+        `Node ${nodeName} has no InternalIP any more; the last one known stays`,
+      );
+    }
+    return { ...facts, ips, podCidrs };
   }
 
   #missing(): string | undefined {

@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { readConfigFile } from './config-file.ts';
 import { describeIssue } from './describe-issue.ts';
 import { kubeProxySchema, type KubeProxyConfig } from './proxy-config.ts';
 import { invalidConfig, readYaml } from './read-yaml.ts';
@@ -7,17 +6,7 @@ import { API_VERSION, KIND } from './schema.ts';
 
 /** Reads and checks a file. Throws INVALID_CONFIG that names the file and every field that is wrong, with what to do. */
 export async function loadKubeProxyConfig(path: string): Promise<KubeProxyConfig> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new FlatnetError(`cannot read the configuration ${path}: ${(cause as Error).message}`, {
-      code: 'INVALID_CONFIG',
-      hint: 'give the file with --config',
-      cause,
-    });
-  }
-  return parseKubeProxyConfig(text, path);
+  return parseKubeProxyConfig(await readConfigFile(path), path);
 }
 
 export function parseKubeProxyConfig(text: string, name: string): KubeProxyConfig {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,6 +38,26 @@ const callsUntil = async (times: number): Promise<number> =>
   );
 
 describe('a file is followed', () => {
+  test('past what is no file at all: a folder, a pipe, an endless device', async () => {
+    const file = join(folder, 'config.conf');
+    writeFileSync(file, 'a');
+    watch(file);
+    expect(await callsUntil(1)).toBe(1);
+    const others = [
+      () => mkdirSync(file),
+      () => execFileSync('mkfifo', [file]),
+      () => symlinkSync('/dev/zero', file),
+    ];
+    for (const make of others) {
+      rmSync(file, { recursive: true });
+      make();
+      await sleep(150);
+    }
+    rmSync(file);
+    writeFileSync(file, 'b');
+    expect(await callsUntil(2)).toBe(2);
+  });
+
   test('that is written in place, and that is replaced', async () => {
     const file = join(folder, 'config.conf');
     writeFileSync(file, 'a');

@@ -1,7 +1,7 @@
 import { watch, type FSWatcher } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { sleep } from '../../timing/backoff.ts';
+import { peekConfigFile } from '../config/config-file.ts';
 
 /** Looked at that often too: not every file system tells of changes. */
 const LOOK_MS = 10_000;
@@ -18,7 +18,7 @@ export async function watchFile(path: string, changed: () => void, signal: Abort
   const watcher = watchFolder(path, () => event.abort());
   let last: string | undefined;
   while (!signal.aborted) {
-    const content = await contentOf(path);
+    const content = await peekConfigFile(path);
     // Between two steps of who replaces it there may be none for a moment.
     if (content !== undefined && content !== last && !signal.aborted) {
       last = content;
@@ -30,10 +30,6 @@ export async function watchFile(path: string, changed: () => void, signal: Abort
     await sleep(SETTLE_MS, signal);
   }
   watcher?.close();
-}
-
-async function contentOf(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(() => undefined);
 }
 
 /** Undefined where there is no such folder, or no watches are left (fs.inotify.max_user_watches). */
