@@ -15,6 +15,13 @@ const BAD: readonly (readonly [string, ...string[]])[] = [
     'conntrack.tcpEstablishedTimeout',
   ],
   ['zzz: 1', 'zzz: unknown field'],
+  [`a: ${'['.repeat(200_000)}`, 'is nested deeper than any configuration'],
+  [`a: ${'{b: '.repeat(2000)}1${'}'.repeat(2000)}`, 'is nested deeper than any configuration'],
+  [`a:\n${'- '.repeat(20_000)}1`, 'is nested deeper than any configuration'],
+  [
+    Array.from({ length: 300 }, (_, depth) => `${' '.repeat(depth)}a:`).join('\n'),
+    'is nested deeper than any configuration',
+  ],
   ['mode: ebpf', 'mode: "ebpf" is not one of userspace, iptables, ipvs, nftables'],
   ['mode: IPTables', 'mode: "IPTables"', 'iptables'],
   ['mode: kernelspace', 'mode: "kernelspace"', 'Windows'],
