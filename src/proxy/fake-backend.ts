@@ -8,6 +8,7 @@ export class FakeBackend implements ProxyBackend {
   readonly calls: string[] = [];
   readonly ports = new Map<string, ServicePort>();
   refusePrepare: Error | undefined;
+  refuseRemove: Error | undefined;
   /** Thrown by the next calls of `rebuild` and `update`, in order. */
   readonly refusals: Error[] = [];
   /** Of the next reports, in order. */
@@ -68,7 +69,10 @@ export class FakeBackend implements ProxyBackend {
   }
 
   async remove(): Promise<void> {
-    return this.#alone('remove', () => this.ports.clear());
+    return this.#alone('remove', () => {
+      if (this.refuseRemove !== undefined) throw this.refuseRemove;
+      this.ports.clear();
+    });
   }
 
   async close(): Promise<void> {

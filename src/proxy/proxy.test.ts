@@ -214,6 +214,22 @@ test('another mode takes over with all Services; the one before is removed then,
   expect(opened.at(-1)?.settings.nodePortAddresses).toEqual([Ip.parse('10.250.0.1')]);
 });
 
+test('another mode stays when the rules of the one before cannot be removed at once; they are later', async () => {
+  setNode();
+  setService('web');
+  const proxy = await serving(configOf('iptables'));
+  const old = firstOf('iptables');
+  if (old !== undefined) old.refuseRemove = new Error('the lock is held');
+  await proxy.switchTo(configOf('nftables'));
+  expect(proxy.mode).toBe('nftables');
+  await vi.waitFor(() => expect(lastOf('iptables')).not.toBe(old));
+  await vi.waitFor(() => expect(lastOf('iptables')?.calls).toEqual(['remove', 'close']));
+  expect(lastOf('nftables')?.ports.size).toBe(1);
+  // It is the one that was asked for, so asking for the one before is a change.
+  await proxy.switchTo(configOf('iptables'));
+  expect(proxy.mode).toBe('iptables');
+});
+
 test('a mode that cannot serve is not taken: the one before goes on', async () => {
   setNode();
   setService('web');

@@ -6,6 +6,7 @@ import { releaseMemory } from '../kernel/libc/release-memory.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
 import { WorkQueue } from '../reconcile/work-queue.ts';
+import { retry } from '../timing/backoff.ts';
 import type { ProxyBackend, ProxyMode } from './backend.ts';
 import { ClusterFollower } from './cluster-follower.ts';
 import type { NodeFacts } from './node-facts.ts';
@@ -217,16 +218,37 @@ export class ServiceProxy {
     const { kernels, signal } = running;
     const { logger } = this.#options;
     const active = this.mode;
-    // What another mode says of itself when it is opened is of no use here.
-    const quiet = logger.child({}, { level: 'warn' });
     const mayHaveLeft = (mode: ProxyMode): boolean => kernels.mayHaveLeft(mode);
-    const open = async (mode: ProxyMode): Promise<ProxyBackend> =>
-      kernels.openBackend(mode, this.#settings(), this.#config, quiet);
+    const open = async (mode: ProxyMode): Promise<ProxyBackend> => this.#openToRemove(mode, kernels);
     this.#turn = this.#turn.then(async () => {
       await removeLeftovers({ active, mayHaveLeft, open, logger, signal });
       // Lists, plans and the transaction of a whole cluster: several times what stays.
       releaseMemory();
     });
+  }
+
+  async #openToRemove(mode: ProxyMode, kernels: ProxyKernels): Promise<ProxyBackend> {
+    // What another mode says of itself when it is opened is of no use here.
+    const quiet = this.#options.logger.child({}, { level: 'warn' });
+    return kernels.openBackend(mode, this.#settings(), this.#config, quiet);
+  }
+
+  /** Until it is gone, or serves again: its rules would go on leading to endpoints of long ago. */
+  async #removeLater(mode: ProxyMode, signal: AbortSignal): Promise<void> {
+    const { logger } = this.#options;
+    const attempt = async (): Promise<void> => {
+      const turn = this.#turn.then(async () => {
+        if (signal.aborted || this.#running === undefined || this.mode === mode) return;
+        await retireMode(await this.#openToRemove(mode, this.#running.kernels), { remove: true, logger });
+      });
+      this.#turn = turn.catch(() => undefined);
+      await turn;
+    };
+    const onRetry = (error: unknown): void => {
+      const text = describeError(error);
+      logger.error({ mode, error: text }, `rules of the mode ${mode} are still there, trying again: ${text}`);
+    };
+    await retry(attempt, { initialMs: 1000, maxMs: 60_000, signal, onRetry }).catch(() => undefined);
   }
 
   /** What the node and the machine say is followed from when the first sync is there. */
@@ -283,7 +305,8 @@ export class ServiceProxy {
     const next = await this.#open(kernels, settings);
     const retire = async (old: ProxyBackend): Promise<void> => {
       const other = old.mode !== next.backend.mode;
-      await retireMode(old, { remove: other, logger });
+      // The new one serves: no reason to go back.
+      await retireMode(old, { remove: other, logger }).catch(() => void this.#removeLater(old.mode, signal));
       // Flows that came while both were there may lead to where the old one led them.
       if (other) outcome.cleanAll(next);
     };
