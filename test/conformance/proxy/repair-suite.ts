@@ -25,7 +25,7 @@ export interface RepairedMode {
   readonly harms: readonly Harm[];
 }
 
-/** The issue's own limit. */
+/** docs/proxy.md promises it. */
 const REPAIR_MS = 5000;
 
 const SERVICE: TestService = {

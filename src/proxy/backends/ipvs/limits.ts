@@ -6,6 +6,8 @@ export const IPVS_LIMITS = {
     'every service address is an address of the node (on kube-ipvs0): it answers ping, and what the node itself sends to a Service without a source address of its own has the service address as its source',
   'scheduler-order':
     'connections are spread by the scheduler (round robin), not at random: equal shares, in an order',
+  'affinity-by-address':
+    'affinity is by virtual server: a client may have another endpoint at each address of a Service',
   'affinity-renewed':
     'affinity counts from the end of the last connection, not from its beginning, and after a real server was taken out',
 } as const;

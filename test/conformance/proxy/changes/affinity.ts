@@ -60,6 +60,19 @@ export const AFFINITY_STORIES: readonly Story[] = [
     },
   },
   {
+    // 16 clients keep three endpoints by chance one time in 10^7.
+    name: 'a client has the same endpoint at all addresses of a Service',
+    except: { ipvs: IPVS_LIMITS['affinity-by-address'] },
+    async tell(scene) {
+      const service = sticky(scene, { type: 'LoadBalancer', ingress: 'VIP', externalIps: true });
+      await scene.cluster.set(service);
+      const first = await answersOf(scene, service, 'cluster-ip');
+      for (const to of ['node-port', 'external-ip', 'load-balancer-ip'] as const) {
+        expect(await answersOf(scene, service, to)).toEqual(first);
+      }
+    },
+  },
+  {
     name: 'a client stays with its endpoint under the policy Local',
     async tell(scene) {
       const service = sticky(scene, {
