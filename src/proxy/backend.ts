@@ -64,7 +64,8 @@ export interface ProxyBackend {
   watch?(changed: () => void): () => void;
   /**
    * Removes everything of this mode from the kernel: for --cleanup, and when another mode has taken over. Connections
-   * that are established go on.
+   * that are established go on, as long as any chain of type nat of their family is left: without one the kernel
+   * translates no more, established or not (nf_nat_unregister_fn in net/netfilter/nf_nat_core.c).
    */
   remove(): Promise<void>;
   /** Read from the kernel when somebody asks for metrics. */
