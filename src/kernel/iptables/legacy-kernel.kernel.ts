@@ -107,3 +107,24 @@ test('a change that cannot be made leaves everything as it was', async () => {
   await kernel.apply([write('KUBE-A', rule('10.0.0.5'))]);
   expect(await appended()).toContain('-A KUBE-A -s 10.0.0.5/32');
 });
+
+test('chains lie in the order of their names, as the tool is slow where they do not', async () => {
+  await tool('-N', 'OTHER');
+  await kernel.apply([write('KUBE-F'), write('KUBE-B', rule('10.0.0.1', 'KUBE-F')), write('ZOO')]);
+  await kernel.apply([
+    write('KUBE-H', rule('10.0.0.2', 'KUBE-A')),
+    write('KUBE-A'),
+    { operation: 'delete-chain', table: 'nat', chain: 'KUBE-F' },
+    write('KUBE-B', rule('10.0.0.3', 'KUBE-C')),
+    write('KUBE-C', rule('10.0.0.4', 'OTHER')),
+  ]);
+  const other = await openIptables({ family: 4, variant: 'legacy', netns: netns.fd, inProcess: true });
+  const chains = [...(await other.read('nat')).chains()];
+  other.close();
+  expect(chains.slice(4)).toEqual(['KUBE-A', 'KUBE-B', 'KUBE-C', 'KUBE-H', 'OTHER', 'ZOO']);
+  expect(await appended()).toEqual([
+    '-A KUBE-B -s 10.0.0.3/32 -j KUBE-C',
+    '-A KUBE-C -s 10.0.0.4/32 -j OTHER',
+    '-A KUBE-H -s 10.0.0.2/32 -j KUBE-A',
+  ]);
+});
