@@ -69,6 +69,6 @@ export function describeDistribution(mode: ConformingMode): void {
       );
       expect(chiSquare).toBeLessThan(CRITICAL);
     },
-    120_000,
+    300_000,
   );
 }

@@ -1,11 +1,10 @@
 import { IPVS_LIMITS } from '../../../src/proxy/backends/ipvs/limits.ts';
-import type { IpFamily } from '../../../src/net/ip.ts';
 import type { ProxyMode } from '../../../src/proxy/backend.ts';
 import { protocolOf } from './call-row.ts';
 import type { Exception, Row, Topic } from './row.ts';
 
 /** What a mode cannot do wherever it comes up; undefined: it can. */
-type Limit = (row: Row, topic: Topic, family: IpFamily) => Exception | undefined;
+type Limit = (row: Row, topic: Topic) => Exception | undefined;
 
 const LIMITS: Partial<Record<ProxyMode, Limit>> = {
   userspace: ({ outcome, ...row }, topic) => {
@@ -16,13 +15,8 @@ const LIMITS: Partial<Record<ProxyMode, Limit>> = {
     const reason = 'the proxy itself connects to the endpoint, which sees the proxy';
     return { reason, instead: { ...outcome, source: 'node' } };
   },
-  ipvs: (row, topic, family) => {
+  ipvs: (row, topic) => {
     const { outcome } = row;
-    if (outcome.kind === 'rejected' && family === 6 && protocolOf(row, topic) === 'TCP') {
-      const reason =
-        'IPVS tells by ICMPv6, which a client of the same machine is within connect() for, and heeds a second later';
-      return { reason, instead: { kind: 'rejected', late: true } };
-    }
     const isShortCircuit = topic.service.externalLocal === true && row.to !== 'cluster-ip';
     if (outcome.kind !== 'answered' || !isShortCircuit || row.from === 'outside') return undefined;
     const outside = topic.rows.find(({ from, to }) => from === 'outside' && to === row.to)?.outcome;
@@ -33,11 +27,6 @@ const LIMITS: Partial<Record<ProxyMode, Limit>> = {
 };
 
 /** What the row says of the mode, or what goes for all rows of its kind. */
-export function exceptionOf(
-  mode: ProxyMode,
-  row: Row,
-  topic: Topic,
-  family: IpFamily,
-): Exception | undefined {
-  return row.except?.[mode] ?? LIMITS[mode]?.(row, topic, family);
+export function exceptionOf(mode: ProxyMode, row: Row, topic: Topic): Exception | undefined {
+  return row.except?.[mode] ?? LIMITS[mode]?.(row, topic);
 }
