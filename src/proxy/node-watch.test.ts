@@ -61,7 +61,7 @@ test('a Node that loses its address and its range for a while keeps those that w
   setNode([INTERNAL], ['10.244.1.0/24']);
   const made = watch();
   await made.ready(control.signal);
-  const changed = vi.fn();
+  const changed = vi.fn<() => void>();
   made.onChange = changed;
   setNode([]);
   await vi.waitFor(() => expect(changed).toHaveBeenCalled());

@@ -6,14 +6,13 @@ import { LOCAL, projectSlice, READY, ZONE_HINTS } from './slice-spec.ts';
 
 const told = (problems: readonly { field: string }[]): string[] => problems.map(({ field }) => field);
 
-const slice = (parts: object): EndpointSlice =>
-  ({
-    metadata: { namespace: 'shop', name: 'web-1', labels: { 'kubernetes.io/service-name': 'web' } },
-    addressType: 'IPv4',
-    endpoints: [],
-    ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
-    ...parts,
-  }) as EndpointSlice;
+const slice = (parts: object): EndpointSlice => ({
+  metadata: { namespace: 'shop', name: 'web-1', labels: { 'kubernetes.io/service-name': 'web' } },
+  addressType: 'IPv4',
+  endpoints: [],
+  ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
+  ...parts,
+});
 
 describe('fields of another kind than the API has', () => {
   test('of a Service are told of, null is absent, and the rest stays', () => {
