@@ -134,11 +134,11 @@ function readEndpoints(
   return found;
 }
 
-/** Absent conditions mean: ready, serving, not terminating. */
+/** Absent conditions mean: ready, serving, not terminating; as in kube-proxy (newEndpointSliceInfo, pkg/proxy). */
 function readState(endpoint: Endpoint, topology: NodeTopology): number {
   const { conditions, nodeName } = endpoint;
   const ready = conditions?.ready ?? true;
-  const serving = conditions?.serving ?? ready;
+  const serving = conditions?.serving ?? true;
   const terminating = conditions?.terminating ?? false;
   const local = nodeName !== undefined && nodeName === topology.nodeName ? LOCAL : 0;
   if (ready) return READY | local | readHints(endpoint, topology);

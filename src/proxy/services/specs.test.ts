@@ -238,6 +238,7 @@ describe('an EndpointSlice', () => {
     [{ ready: false, serving: false, terminating: true }, undefined],
     [{ ready: false, serving: true, terminating: false }, undefined],
     [{ ready: false }, undefined],
+    [{ ready: false, terminating: true }, SERVING_TERMINATING],
     [{ terminating: true }, READY],
   ])('endpoint with conditions %j has state %j', (conditions, state) => {
     const endpoint = { addresses: ['10.244.1.2'], ...(conditions === undefined ? {} : { conditions }) };

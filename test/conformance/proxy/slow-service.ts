@@ -186,9 +186,9 @@ function candidate(
   node: SlowNode,
 ): Candidate {
   const { conditions = {}, nodeName } = endpoint;
-  // "nil should be interpreted as true" for ready; serving follows ready; terminating false.
+  // "nil should be interpreted as true" for ready and serving, as false for terminating.
   const ready = conditions.ready ?? true;
-  const serving = conditions.serving ?? ready;
+  const serving = conditions.serving ?? true;
   const hints: { forZones?: { name: string }[]; forNodes?: { name: string }[] } | undefined = endpoint.hints;
   return {
     address,
