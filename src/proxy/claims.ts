@@ -1,4 +1,13 @@
+import type { ServiceConflict } from './backend.ts';
 import type { ServicePort } from './services/service-port.ts';
+
+/** A key that a service port asked for while another one had it. */
+export interface RefusedClaim {
+  readonly id: string;
+  readonly key: string;
+  /** The key in words: ServiceConflict's `what`. */
+  readonly what: string;
+}
 
 /**
  * Who has which key of a map: two Services with the same address and port (one being deleted while the other is
@@ -38,6 +47,17 @@ export class Claims {
 
   isWaiting(key: string, id: string): boolean {
     return this.#waiting.get(key)?.has(id) === true;
+  }
+
+  /** Those of the refused that still wait, each service port and place once. */
+  conflicts(refused: readonly RefusedClaim[]): ServiceConflict[] {
+    const conflicts = new Map<string, ServiceConflict>();
+    for (const { id, key, what } of refused) {
+      const owner = this.owner(key);
+      if (owner === undefined || !this.isWaiting(key, id)) continue;
+      conflicts.set(`${id} ${what}`, { id, owner, what });
+    }
+    return [...conflicts.values()];
   }
 
   /** Who waits first for a key, if nobody has it. */

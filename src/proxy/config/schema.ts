@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { SCHEDULERS } from '../../kernel/ipvs/objects.ts';
 import { PROXY_MODES } from '../backend.ts';
 import {
   cidrs,
@@ -27,23 +28,6 @@ const SECOND = 1000;
 const HOUR = 3600 * SECOND;
 
 export const LOCAL_MODES = ['ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'] as const;
-
-/** Names of the kernel's ip_vs_* schedulers. */
-const IPVS_SCHEDULERS = [
-  'rr',
-  'wrr',
-  'lc',
-  'wlc',
-  'lblc',
-  'lblcr',
-  'sh',
-  'dh',
-  'sed',
-  'nq',
-  'mh',
-  'fo',
-  'ovf',
-] as const;
 
 const mode = text.transform((value, context) => {
   if (value === '' || (PROXY_MODES as readonly string[]).includes(value))
@@ -75,7 +59,7 @@ export const proxyFields = {
   ipvs: section({
     syncPeriod: durationOr(30 * SECOND),
     minSyncPeriod: duration(),
-    scheduler: oneOf(IPVS_SCHEDULERS).transform((name) => name || 'rr'),
+    scheduler: oneOf(SCHEDULERS).transform((name) => name || 'rr'),
     excludeCIDRs: cidrs,
     strictARP: flag(),
     tcpTimeout: duration(),

@@ -1,7 +1,7 @@
 import type { IptablesChange, IptablesKernel } from '../../../kernel/iptables/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 import type { ServiceConflict } from '../../backend.ts';
-import { Claims } from '../../claims.ts';
+import { Claims, type RefusedClaim } from '../../claims.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import { Adoption, type ObservedTables } from './adoption.ts';
@@ -43,7 +43,7 @@ export class FamilyProgram {
   #facts: NodeFacts;
   #entries = new Map<string, Entry>();
   #claims = new Claims();
-  #refused: { id: string; key: string; what: string }[] = [];
+  #refused: RefusedClaim[] = [];
   #endpoints = 0;
   #large = false;
   #rules = new RuleCounts();
@@ -171,14 +171,9 @@ export class FamilyProgram {
   }
 
   #conflicts(): ServiceConflict[] {
-    const conflicts = new Map<string, ServiceConflict>();
-    for (const { id, key, what } of this.#refused) {
-      const owner = this.#claims.owner(key);
-      if (owner !== undefined && this.#claims.isWaiting(key, id))
-        conflicts.set(id + what, { id, owner, what });
-    }
+    const conflicts = this.#claims.conflicts(this.#refused);
     this.#refused = [];
-    return [...conflicts.values()];
+    return conflicts;
   }
 }
 

@@ -2,7 +2,7 @@ import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { NftChange, NftElement, NftKernel, NftSet } from '../../../kernel/nft/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 import type { ServiceConflict } from '../../backend.ts';
-import { Claims } from '../../claims.ts';
+import { Claims, type RefusedClaim } from '../../claims.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import { balancerChain, isStandard, MAX_ENDPOINTS, parseBalancerChain } from './balancer.ts';
@@ -57,7 +57,7 @@ export class FamilyProgram {
   /** What is there is not as it should be: the next rebuild replaces all of it, in one transaction. */
   #replace = false;
   /** Claims that were refused since the last update was finished; some may have been granted meanwhile. */
-  #refused: { readonly id: string; readonly key: string; readonly what: string }[] = [];
+  #refused: RefusedClaim[] = [];
 
   constructor(settings: ProxySettings, family: IpFamily) {
     this.family = family;
@@ -260,14 +260,9 @@ export class FamilyProgram {
   }
 
   #conflicts(): ServiceConflict[] {
-    const conflicts = new Map<string, ServiceConflict>();
-    for (const { id, key, what } of this.#refused) {
-      const owner = this.#claims.owner(key);
-      if (owner !== undefined && this.#claims.isWaiting(key, id))
-        conflicts.set(id + what, { id, owner, what });
-    }
+    const conflicts = this.#claims.conflicts(this.#refused);
     this.#refused = [];
-    return [...conflicts.values()];
+    return conflicts;
   }
 }
 
