@@ -33,18 +33,14 @@ class IpvsView implements KernelView {
     this.#ipvs = ipvs;
   }
 
-  awaitChange({ kind, index, pod }: Change): void {
-    pollBlocking(`the change of Service ${index}`, POLL_MS, () => {
-      return this.#balanced(index).has(podIp(pod)) === (kind !== 'remove');
-    });
+  awaitChange({ index, pods }: Change): void {
+    // A real server more and one less are two requests.
+    pollBlocking(`the change of Service ${index}`, POLL_MS, () => this.#balances(index, pods));
   }
 
   verify(cluster: BenchCluster): void {
     for (const [index, pods] of cluster.pods.entries()) {
-      const held = this.#balanced(index);
-      if (held.size !== pods.length || !pods.every((pod) => held.has(podIp(pod)))) {
-        throw wrongInKernel(`something else for Service ${index}`);
-      }
+      if (!this.#balances(index, pods)) throw wrongInKernel(`something else for Service ${index}`);
     }
   }
 
@@ -52,10 +48,11 @@ class IpvsView implements KernelView {
     this.#ipvs.close();
   }
 
-  /** Those that get new connections. */
-  #balanced(index: number): Set<string> {
+  /** Whether these pods and no others get new connections. */
+  #balances(index: number, pods: readonly number[]): boolean {
     const server: VirtualServerKey = { protocol: 'TCP', address: clusterIp(index), port: SERVICE_PORT };
-    const servers = this.#ipvs.realServers(server).filter(({ weight }) => weight > 0);
-    return new Set(servers.map(({ address }) => address));
+    const held = this.#ipvs.realServers(server).filter(({ weight }) => weight > 0);
+    const wanted = new Set(pods.map(podIp));
+    return held.length === wanted.size && held.every(({ address }) => wanted.has(address));
   }
 }
