@@ -121,7 +121,7 @@ export class StaleFlows {
     const mayBeNodePort = this.#owners.has(atNode) || affected.has(atNode);
     const entries = mayBeNodePort && here().has(destination) ? [direct, atNode] : [direct];
     const { source: address, sourcePort: port } = flow.reply;
-    const reached = endpointText({ address, port }, flow.family);
+    const reached = endpointText(address, port);
     for (const entry of entries) {
       const known = this.#known.get(this.#owners.get(entry) ?? '');
       // With nowhere to go it was not translated: it ends by itself, and is refused.

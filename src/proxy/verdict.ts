@@ -35,8 +35,3 @@ export interface TracedNode {
 export interface Tracer {
   trace(packet: TracedPacket): Verdict;
 }
-
-/** `address:port` as verdicts have it. */
-export function endpointText(address: string, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
-}

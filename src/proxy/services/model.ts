@@ -101,7 +101,9 @@ export class ServiceModel {
     const slices = [...(this.#slices.get(port.service)?.values() ?? [])];
     const { portName: name, protocol } = port;
     return new Set(
-      findCandidates(slices, port.family, { name, protocol }).map((one) => endpointText(one, port.family)),
+      findCandidates(slices, port.family, { name, protocol }).map((one) =>
+        endpointText(one.address, one.port),
+      ),
     );
   }
 

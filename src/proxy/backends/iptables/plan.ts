@@ -9,7 +9,7 @@ import type {
 import { Cidr } from '../../../net/cidr.ts';
 import type { Ip } from '../../../net/ip.ts';
 import type { ServiceEndpoint, ServicePort } from '../../services/service-port.ts';
-import { endpointText } from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
 import {
   EXTERNAL_SERVICES,
   MARK_MASQ,

@@ -1,13 +1,8 @@
 import type { IptablesKernel, ObservedTable } from '../../../kernel/iptables/objects.ts';
 import { observedText } from '../../../kernel/iptables/save-text.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
-import {
-  endpointText,
-  type TracedNode,
-  type TracedPacket,
-  type Tracer,
-  type Verdict,
-} from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
+import type { TracedNode, TracedPacket, Tracer, Verdict } from '../../verdict.ts';
 import { readTracedRule, type PacketState, type TracedRule } from './traced-rule.ts';
 
 type TracedTable = 'nat' | 'filter';

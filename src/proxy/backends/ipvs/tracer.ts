@@ -3,13 +3,8 @@ import { serverText, type IpvsKernel } from '../../../kernel/ipvs/objects.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
 import type { ProxySettings } from '../../settings.ts';
-import {
-  endpointText,
-  type TracedNode,
-  type TracedPacket,
-  type Tracer,
-  type Verdict,
-} from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
+import type { TracedNode, TracedPacket, Tracer, Verdict } from '../../verdict.ts';
 import { setOf, type SetPurpose } from './set-names.ts';
 
 /** What is observed: real kernels or fake ones. */

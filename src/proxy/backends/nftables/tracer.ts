@@ -3,13 +3,8 @@ import type { NftRule } from '../../../kernel/nft/expression.ts';
 import type { NftKernel, NftSet } from '../../../kernel/nft/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 import type { ProxySettings } from '../../settings.ts';
-import {
-  endpointText,
-  type TracedNode,
-  type TracedPacket,
-  type Tracer,
-  type Verdict,
-} from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
+import type { TracedNode, TracedPacket, Tracer, Verdict } from '../../verdict.ts';
 import { isStandard, parseBalancerChain } from './balancer.ts';
 import { LookupRules } from './lookup-rule.ts';
 import { RuleWalk, type RuleSource, type WalkedPacket, type WalkOutcome } from './rule-walk.ts';

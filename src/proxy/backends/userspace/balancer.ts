@@ -1,5 +1,5 @@
 import type { ServiceEndpoint, ServicePort } from '../../services/service-port.ts';
-import { endpointText } from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
 
 /** Which endpoints of a service port a connection may get: all that its policy Cluster has, or those of this node. */
 export type EndpointSet = 'all' | 'local';

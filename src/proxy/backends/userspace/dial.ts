@@ -1,5 +1,5 @@
 import type { ServiceEndpoint } from '../../services/service-port.ts';
-import { endpointText } from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
 import type { Balancer, EndpointSet } from './balancer.ts';
 
 /** How one attempt to reach an endpoint ended. */

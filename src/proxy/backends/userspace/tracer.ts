@@ -1,13 +1,8 @@
 import { parseSave, splitWords, type SavedTable } from '../../../kernel/iptables/save-text.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip } from '../../../net/ip.ts';
-import {
-  endpointText,
-  type TracedNode,
-  type TracedPacket,
-  type Tracer,
-  type Verdict,
-} from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
+import type { TracedNode, TracedPacket, Tracer, Verdict } from '../../verdict.ts';
 import { ENDPOINT_SETS } from './balancer.ts';
 import type { UserspaceFamily } from './family.ts';
 

@@ -2,7 +2,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { bindUdp } from '../../../kernel/netns/listen.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
 import type { ServiceEndpoint } from '../../services/service-port.ts';
-import { endpointText } from '../../verdict.ts';
+import { endpointText } from '../../services/endpoint-text.ts';
 import type { Balancer, EndpointSet } from './balancer.ts';
 
 export interface SessionOptions {
