@@ -29,7 +29,8 @@ export function projectNode(node: Node): NodeFacts {
     podCidrs: cidrs.flatMap((cidr) => Cidr.tryParse(cidr) ?? []),
     zone: node.metadata?.labels?.[ZONE],
     eligible:
-      node.metadata?.deletionTimestamp === undefined && taints?.some((taint) => taint.key === TO_BE_DELETED) !== true,
+      node.metadata?.deletionTimestamp === undefined &&
+      taints?.some((taint) => taint.key === TO_BE_DELETED) !== true,
   };
 }
 

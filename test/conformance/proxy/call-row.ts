@@ -11,6 +11,7 @@ import { ADDRESSES, nodeAddresses, type ProxyNetwork } from './topology.ts';
 const SILENCE_MS = 700;
 /** A refusal that takes as long as TCP's second attempt was none at once. */
 const AT_ONCE_MS = 900;
+const LATE_MS = 2500;
 /** User-mode-linux has one processor, which is slower. */
 const ANSWER_MS = INSIDE_UML ? 10_000 : 3000;
 /** An endpoint that should not be there has stayed unseen after so many calls one time in 256 or less. */
@@ -70,8 +71,9 @@ export async function callRow(
   slots: CallSlots,
 ): Promise<string> {
   const caller = network.caller(from);
+  const refusedMs = outcome.kind === 'rejected' && outcome.late === true ? LATE_MS : AT_ONCE_MS;
   const once = async (timeoutMs: number): Promise<string> =>
-    resultText(await caller.call(host, port, { protocol, timeoutMs }), from);
+    resultText(await caller.call(host, port, { protocol, timeoutMs }), from, refusedMs);
   // Those that wait for nothing stand in nobody's way.
   if (outcome.kind === 'dropped') return await once(SILENCE_MS);
   const seen = new Set<string>();
@@ -88,12 +90,12 @@ export async function callRow(
   return [...seen].sort().join(', ');
 }
 
-function resultText({ reply, error, ms }: CallResult, from: Caller): string {
+function resultText({ reply, error, ms }: CallResult, from: Caller, refusedMs: number): string {
   if (reply !== undefined) return answerText(reply.host, reply.port, sourceText(reply.source, from));
   if (error === 'ETIMEDOUT') return 'dropped';
   // EPERM: what a UDP socket of the node itself is told, as its packet is refused before it leaves (ip_output).
   if (error !== 'ECONNREFUSED' && error !== 'EPERM') return error ?? 'nothing';
-  return ms <= AT_ONCE_MS ? 'rejected' : `rejected after ${Math.round(ms)} ms`;
+  return ms <= refusedMs ? 'rejected' : `rejected after ${Math.round(ms)} ms`;
 }
 
 function sourceText(source: string, from: Caller): string {

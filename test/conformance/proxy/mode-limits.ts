@@ -1,10 +1,11 @@
 import { IPVS_LIMITS } from '../../../src/proxy/backends/ipvs/limits.ts';
+import type { IpFamily } from '../../../src/net/ip.ts';
 import type { ProxyMode } from '../../../src/proxy/backend.ts';
 import { protocolOf } from './call-row.ts';
 import type { Exception, Row, Topic } from './row.ts';
 
 /** What a mode cannot do wherever it comes up; undefined: it can. */
-type Limit = (row: Row, topic: Topic) => Exception | undefined;
+type Limit = (row: Row, topic: Topic, family: IpFamily) => Exception | undefined;
 
 const LIMITS: Partial<Record<ProxyMode, Limit>> = {
   userspace: ({ outcome, ...row }, topic) => {
@@ -15,8 +16,14 @@ const LIMITS: Partial<Record<ProxyMode, Limit>> = {
     const reason = 'the proxy itself connects to the endpoint, which sees the proxy';
     return { reason, instead: { ...outcome, source: 'node' } };
   },
-  ipvs: (row, topic) => {
+  ipvs: (row, topic, family) => {
     const { outcome } = row;
+    const isLate = row.from === 'node' && family === 6 && protocolOf(row, topic) === 'TCP';
+    if (outcome.kind === 'rejected' && isLate) {
+      const reason =
+        'IPVS tells the node itself by ICMPv6, which comes within connect() and is heeded a second later';
+      return { reason, instead: { kind: 'rejected', late: true } };
+    }
     const isShortCircuit = topic.service.externalLocal === true && row.to !== 'cluster-ip';
     if (outcome.kind !== 'answered' || !isShortCircuit || row.from === 'outside') return undefined;
     const outside = topic.rows.find(({ from, to }) => from === 'outside' && to === row.to)?.outcome;
@@ -27,6 +34,11 @@ const LIMITS: Partial<Record<ProxyMode, Limit>> = {
 };
 
 /** What the row says of the mode, or what goes for all rows of its kind. */
-export function exceptionOf(mode: ProxyMode, row: Row, topic: Topic): Exception | undefined {
-  return row.except?.[mode] ?? LIMITS[mode]?.(row, topic);
+export function exceptionOf(
+  mode: ProxyMode,
+  row: Row,
+  topic: Topic,
+  family: IpFamily,
+): Exception | undefined {
+  return row.except?.[mode] ?? LIMITS[mode]?.(row, topic, family);
 }

@@ -41,8 +41,8 @@ export type Outcome =
       /** Port on which they answer; default 8080. */
       readonly port?: number;
     }
-  /** The caller is told at once: refused, not timed out. */
-  | { readonly kind: 'rejected' }
+  /** The caller is told at once: refused, not timed out. `late`: when it tries for the second time. */
+  | { readonly kind: 'rejected'; readonly late?: boolean }
   /** Silence. */
   | { readonly kind: 'dropped' };
 

@@ -85,7 +85,7 @@ function casesOf(mode: ConformingMode, topic: Topic, number: number): Case[] {
   const service: TestService = { ...topic.service, number };
   return topic.rows.flatMap((row) =>
     (row.families ?? [4, 6]).map((family) => {
-      const exception = exceptionOf(mode.mode, row, topic);
+      const exception = exceptionOf(mode.mode, row, topic, family);
       const instead = exception?.instead;
       const expected = instead === undefined || instead === 'untested' ? row.outcome : instead;
       const what = `${service.name} ${row.to} ${protocolOf(row, topic)}${row.port === undefined ? '' : ` ${row.port}`}`;

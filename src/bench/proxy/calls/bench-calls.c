@@ -91,7 +91,7 @@ static uint64_t now(void) {
 }
 
 /* Returns the nanoseconds until the connection stands, or with `name` until the answer is there. */
-static uint64_t call_once(const struct sockaddr_in *target, char *name) {
+static uint64_t call_once(const char *text, const struct sockaddr_in *target, char *name) {
   /* Reset at close: neither a port nor a tracked connection is kept waiting. */
   struct linger reset = {.l_onoff = 1, .l_linger = 0};
   struct timeval timeout = {.tv_sec = CALL_TIMEOUT_SECONDS};
@@ -101,10 +101,10 @@ static uint64_t call_once(const struct sockaddr_in *target, char *name) {
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   uint64_t begin = now();
-  if (connect(fd, (const struct sockaddr *)target, sizeof *target) < 0) fail("connect");
+  if (connect(fd, (const struct sockaddr *)target, sizeof *target) < 0) fail(text);
   if (name != NULL) {
     ssize_t size = read(fd, name, INET_ADDRSTRLEN);
-    if (size <= 0) fail("no answer");
+    if (size <= 0) fail(text);
     name[size - 1] = 0;
   }
   uint64_t took = now() - begin;
@@ -137,7 +137,7 @@ static void measure(int listener, int answered, int rounds, int count, char **ta
     for (char **text = targets; *text != NULL; text += 1) {
       struct sockaddr_in target = parse_target(*text);
       for (int i = 0; i < count; i += 1) {
-        times[i] = call_once(&target, answered ? name : NULL);
+        times[i] = call_once(*text, &target, answered ? name : NULL);
         if (!answered && i % ACCEPT_EVERY == ACCEPT_EVERY - 1) accept_waiting(listener);
       }
       if (!answered) accept_waiting(listener);
@@ -153,7 +153,7 @@ static void tell_names(int count, char **targets) {
   for (char **text = targets; *text != NULL; text += 1) {
     struct sockaddr_in target = parse_target(*text);
     for (int i = 0; i < count; i += 1) {
-      call_once(&target, name);
+      call_once(*text, &target, name);
       printf("%s %s\n", *text, name);
     }
   }
@@ -165,7 +165,7 @@ static int await_name(const char *wanted, const char *text) {
   int begun = 0;
   uint64_t until = now() + AWAIT_SECONDS * 1000000000ull;
   while (now() < until) {
-    call_once(&target, name);
+    call_once(text, &target, name);
     if (strcmp(name, wanted) == 0) return 0;
     if (!begun) puts("begun"), fflush(stdout), begun = 1;
     usleep(AWAIT_PAUSE_MICROSECONDS);
