@@ -129,7 +129,10 @@ export class Host {
       let text = '';
       const done = (answer: Answer): void => {
         signal.removeEventListener('abort', late);
-        socket.destroy();
+        // With a reset: thousands of connections of one masqueraded address would else meet the ports that wait for
+        // the end of earlier ones (TIME-WAIT) at the endpoint.
+        if (answer.error === undefined) socket.resetAndDestroy();
+        else socket.destroy();
         resolve(answer);
       };
       const late = (): void => done({ error: 'ETIMEDOUT' });
