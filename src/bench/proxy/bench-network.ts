@@ -8,6 +8,12 @@ export const POD_CIDR = '10.128.0.0/9';
 /** Those that answer: whatever their address, they are one namespace. */
 const SERVING_PODS = '10.128.0.0/10';
 
+/**
+ * A pod that no Service has. To call an endpoint by itself as well as through its Service would now and then meet what
+ * IPVS remembers of the same client's port.
+ */
+export const LONE_POD_IP = '10.191.255.254';
+
 /** A node, a pod on it that calls, and a namespace that stands for all pods that are called; joined by veth pairs. */
 export class BenchNetwork {
   readonly node: Netns;

@@ -5,13 +5,13 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { sleep } from '../../timing/backoff.ts';
 import { BenchCluster } from './bench-cluster.ts';
-import { BenchNetwork } from './bench-network.ts';
+import { BenchNetwork, LONE_POD_IP } from './bench-network.ts';
 import { BenchCalls } from './calls/bench-calls.ts';
 import { MeasuredProcess } from './measured-process.ts';
 import { quantile, type ConnectTimes, type ProxyMeasurement } from './measurement.ts';
 import type { BenchMode, KernelView } from './modes/mode.ts';
 import { RecordedApi, SLICES_PATH } from './recorded-api.ts';
-import { clusterIp, podIp, SERVICE_PORT, serviceKey, TARGET_PORT } from './recorded-objects.ts';
+import { clusterIp, SERVICE_PORT, serviceKey, TARGET_PORT } from './recorded-objects.ts';
 
 export interface ProxyScale {
   readonly services: number;
@@ -25,6 +25,7 @@ export interface ProxyScale {
 
 type ChangeFigures = Pick<ProxyMeasurement, 'changeMs' | 'cpuMsPerChange' | 'toolCpuMsPerChange' | 'rssMb'>;
 
+const LONE_POD = `${LONE_POD_IP}:${TARGET_PORT}`;
 const WARM_UP_CHANGES = 20;
 /** Fewer say nothing, however long they take. */
 const MIN_CHANGES = 10;
@@ -110,16 +111,16 @@ class ProxyBench {
     }
   }
 
-  /** Time to the last pod, microseconds. */
+  /** Time to a pod, microseconds. */
   async connectDirectly(): Promise<number> {
-    const [direct = Number.NaN] = await this.#connectTo([this.#podOf(this.#scale.services - 1)]);
+    const [direct = Number.NaN] = await this.#connectTo([LONE_POD]);
     return direct;
   }
 
   async connect(): Promise<Omit<ConnectTimes, 'bare'>> {
     const last = this.#scale.services - 1;
     const [direct = Number.NaN, firstService = Number.NaN, lastService = Number.NaN] = await this.#connectTo([
-      this.#podOf(last),
+      LONE_POD,
       `${clusterIp(0)}:${SERVICE_PORT}`,
       `${clusterIp(last)}:${SERVICE_PORT}`,
     ]);
@@ -182,10 +183,6 @@ class ProxyBench {
 
   async #connectTo(targets: readonly string[]): Promise<number[]> {
     return new BenchCalls(this.#network).measure(this.#mode.connection, targets, this.#scale.connections);
-  }
-
-  #podOf(service: number): string {
-    return `${podIp(this.#cluster.pods[service]?.[0] ?? 0)}:${TARGET_PORT}`;
   }
 
   #started(): MeasuredProcess {

@@ -79,6 +79,8 @@ function keptChains(observed: ObservedTables): Set<string> {
       if (own.has(chain) && observed[table].rules(chain)?.some((rule) => rule.includes('--match-set')))
         kept.add(`${table} ${chain}`);
     }
+    // Of the same rules in both modes; in the ipvs mode no chain with an ipset leads there.
+    if (table === 'filter' && kept.size > 0) kept.add(`filter ${FORWARD}`);
     // Chains that are kept lead to others: once round for each step of the way.
     for (let size = -1; size !== kept.size;) {
       size = kept.size;
