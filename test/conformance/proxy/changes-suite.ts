@@ -80,10 +80,13 @@ export function describeChanges(mode: ConformingMode): void {
   });
   test('after all of them a new process finds nothing to do', async () => {
     await Promise.allSettled(told.values());
-    await backend.close();
-    backend = await mode.open(DEFAULT_SETTINGS, network.node.netns.fd);
-    const report = await cluster.rebuild(backend);
-    // Real servers of ipvs that drain for the process before are taken over by this one.
-    expect(report.describe().filter((line) => !line.endsWith(' weight 0'))).toEqual([]);
+    const next = async (): Promise<string[]> => {
+      await backend.close();
+      backend = await mode.open(DEFAULT_SETTINGS, network.node.netns.fd);
+      return (await cluster.rebuild(backend)).describe();
+    };
+    // In ipvs the first one ends what has drained for the process before; what still drains is told again.
+    if (mode.mode === 'ipvs') await next();
+    expect((await next()).filter((line) => !line.endsWith(' weight 0'))).toEqual([]);
   });
 }
