@@ -76,7 +76,9 @@ export function describeRepairs({ name, mode, before = [], harms }: RepairedMode
           [ADDRESSES[family].node, 30_001],
         ] as const;
         return targets.map(async ([host, port]) => {
-          const { reply, error } = await network.outside.call(host, port, { timeoutMs: 900 });
+          const { reply, error } = await network.outside.call(host, port, {
+            timeoutMs: INSIDE_UML ? 4000 : 900,
+          });
           return reply === undefined ? (error ?? 'nobody') : 'answered';
         });
       }),
