@@ -7,6 +7,7 @@ import { Mac } from '../../net/mac.ts';
 import { CniError, cniCodeOf, errorReply } from './cni-error.ts';
 import { decodeCall, encodeCall, encodeReply, type PluginCall } from './frame.ts';
 import { readRequest, versionOf } from './request.ts';
+import { NO_RUNTIME_CONFIG } from './runtime-config.ts';
 import { renderResult } from './result.ts';
 import { versionReply } from './version.ts';
 
@@ -70,6 +71,7 @@ describe('requests', () => {
       containerId: 'c1',
       ifName: 'eth0',
       netns: '/run/netns/x',
+      runtimeConfig: NO_RUNTIME_CONFIG,
     });
   });
 

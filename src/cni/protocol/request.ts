@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { CNI_CODE, CniError } from './cni-error.ts';
 import type { PluginCall } from './frame.ts';
+import { runtimeConfigSchema, type RuntimeConfig } from './runtime-config.ts';
 import { SUPPORTED_VERSIONS, hasCheck, isSupported, type CniVersion } from './version.ts';
 
 /** The interface of a container that a request is about. */
@@ -13,6 +14,7 @@ export interface AddRequest extends Attachment {
   readonly command: 'ADD';
   readonly cniVersion: CniVersion;
   readonly netns: string;
+  readonly runtimeConfig: RuntimeConfig;
 }
 
 interface DelRequest extends Attachment {
@@ -28,6 +30,7 @@ export interface CheckRequest extends Attachment {
   readonly netns: string;
   /** Addresses with prefix length that ADD has reported for the container, as its result wrote them. */
   readonly expectedAddresses: readonly string[];
+  readonly runtimeConfig: RuntimeConfig;
 }
 
 export type CniRequest = AddRequest | DelRequest | CheckRequest | { readonly command: 'VERSION' };
@@ -39,6 +42,8 @@ const configurationSchema = z.looseObject({
   name: z.string().optional(),
   /** Looked into by CHECK alone: one that is spoiled must not keep DEL from freeing what the container holds. */
   prevResult: z.unknown().optional(),
+  /** Neither must what the runtime asked for. */
+  runtimeConfig: z.unknown().optional(),
 });
 
 const prevResultSchema = z.looseObject({
@@ -64,8 +69,14 @@ export function readRequest(call: PluginCall): CniRequest {
     case 'VERSION':
       return { command };
     case 'ADD': {
-      const { cniVersion } = configuration(call);
-      return { command, cniVersion, ...attachment(call), netns: required(call, 'CNI_NETNS') };
+      const { cniVersion, parsed } = configuration(call);
+      return {
+        command,
+        cniVersion,
+        ...attachment(call),
+        netns: required(call, 'CNI_NETNS'),
+        runtimeConfig: runtimeConfigOf(parsed),
+      };
     }
     case 'DEL': {
       const { cniVersion } = configuration(call);
@@ -114,7 +125,12 @@ function checkRequest(call: PluginCall): CheckRequest {
     ...target,
     netns: required(call, 'CNI_NETNS'),
     expectedAddresses: ips.map((ip) => ip.address),
+    runtimeConfig: runtimeConfigOf(parsed),
   };
+}
+
+function runtimeConfigOf({ runtimeConfig }: Configuration): RuntimeConfig {
+  return valid(runtimeConfigSchema, runtimeConfig ?? {}, ['runtimeConfig']);
 }
 
 function configuration(call: PluginCall): { cniVersion: CniVersion; parsed: Configuration } {
