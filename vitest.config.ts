@@ -35,7 +35,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'scenarios',
-          include: ['test/scenarios/**/*.scenario.ts'],
+          include: ['test/scenarios/**/*.scenario.ts', 'test/runtime/**/*.scenario.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           fileParallelism: false,

@@ -25,7 +25,8 @@ wanted=(ip:iproute2 nft:nftables iptables:iptables ipset:ipset conntrack:conntra
   nsenter:util-linux busybox:busybox-static nginx:nginx-light iperf3:iperf3 redis-server:redis-server
   dig:dnsutils ping:iputils-ping tcpdump:tcpdump curl:curl unzip:unzip cc:gcc ps:procps)
 # user-mode-linux has the IPVS and dummy modules that a kernel may lack; the tests of the ipvs mode run in it.
-[ "$purpose" = test ] && wanted+=(setpriv:util-linux linux.uml:user-mode-linux ipvsadm:ipvsadm insmod:kmod)
+[ "$purpose" = test ] && wanted+=(setpriv:util-linux linux.uml:user-mode-linux ipvsadm:ipvsadm insmod:kmod
+  containerd:containerd runc:runc)
 missing=()
 for pair in "${wanted[@]}"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
