@@ -111,10 +111,8 @@ function encodeMatch(writer: EntryWriter, match: RuleMatch, protocol: TransportN
       encodeRecent(writer, match.list, match.seconds, 0x01 | 0x20);
       return;
     case 'set':
-      // The set's number would have to be asked for first: who needs it opens ToolIptables.
-      throw new FlatnetError('rules that look at ipsets are written by the iptables programs', {
-        code: 'ENOSYS',
-      });
+      encodeSet(writer, match);
+      return;
     case 'nfacct': {
       const at = writer.extension('nfacct', 1, 40);
       writer.bytes.write(match.counter, at, 'latin1');
@@ -152,6 +150,23 @@ function encodeRecent(writer: EntryWriter, list: string, seconds: number, checkS
   writer.bytes[at + 8] = checkSet;
   writer.bytes.write(list.slice(0, 199), at + 10, 'latin1');
   writer.bytes.fill(0xff, at + 212, at + 228);
+}
+
+/**
+ * struct xt_set_info_match_v4, which Linux has since 3.19: match_set {index, dim, flags}, then comparisons of counters,
+ * of which there are none.
+ */
+function encodeSet(writer: EntryWriter, match: RuleMatch & { readonly kind: 'set' }): void {
+  if (match.number === undefined) {
+    throw new FlatnetError(`the number of ipset ${match.set} was not asked for`, { code: 'IPSET_NUMBER' });
+  }
+  const at = writer.extension('set', 4, 48);
+  writer.bytes.writeUInt16LE(match.number, at);
+  writer.bytes[at + 2] = match.of.length;
+  // IPSET_INV_MATCH, and IPSET_DIM_ONE_SRC with those of further dimensions above it.
+  let flags = match.not === true ? 1 : 0;
+  for (const [index, of] of match.of.entries()) if (of === 'src') flags |= 2 << index;
+  writer.bytes[at + 3] = flags;
 }
 
 function encodeTarget(writer: EntryWriter, target: RuleTarget | undefined): void {

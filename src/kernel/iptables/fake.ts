@@ -1,6 +1,6 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { IpFamily } from '../../net/ip.ts';
-import { formatRule } from './format-rule.ts';
+import { formatRule, SET_OPTION } from './format-rule.ts';
 import type { IptablesChange, IptablesKernel, IptablesVariant, ObservedTable, TableName } from './objects.ts';
 import { restoreText } from './restore-text.ts';
 import type { IptablesRule } from './rule.ts';
@@ -34,6 +34,10 @@ export class FakeIptables implements IptablesKernel {
 
   key(rule: IptablesRule): string {
     return formatRule(rule, this.family);
+  }
+
+  looksAtSets(key: string): boolean {
+    return SET_OPTION.test(key);
   }
 
   async read(table: TableName): Promise<ObservedTable> {

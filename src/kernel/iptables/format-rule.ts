@@ -5,6 +5,8 @@ import type { ConnectionState, Criterion, IptablesRule, RuleMatch, RuleTarget } 
 const MAX_COMMENT = 255;
 /** The order in which iptables-save prints connection states. */
 const STATES: readonly ConnectionState[] = ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED', 'SNAT', 'DNAT'];
+/** In rules as they are printed. */
+export const SET_OPTION = /--match-set /;
 const PLAIN_WORD = /^[A-Za-z0-9_-]+$/;
 
 /**

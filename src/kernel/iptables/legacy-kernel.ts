@@ -12,10 +12,14 @@ import {
   type TableName,
 } from './objects.ts';
 import type { IptablesRule } from './rule.ts';
+import type { SetNumbers } from './set-numbers.ts';
 import type { ToolIptables } from './tool-kernel.ts';
 import { XtablesLock } from './xtables-lock.ts';
 
 const ATTEMPTS = 10;
+/** struct xt_entry_match of `-m set`: size, name, as they stand in keys. */
+// oxlint-disable-next-line no-control-regex
+const SET_MATCH = /P\0set\0{26}/;
 
 /**
  * iptables-legacy, programmed in process. The kernel takes whole tables only; the tool reads, edits and writes the
@@ -28,6 +32,7 @@ export class LegacyIptables implements IptablesKernel {
   readonly #socket: LegacySocket;
   readonly #lock: XtablesLock;
   readonly #tool: ToolIptables;
+  readonly #sets: SetNumbers;
   readonly #known = new Map<TableName, LegacyTable>();
   /** Tables that may be others than those known. */
   readonly #doubtful = new Set<TableName>();
@@ -35,16 +40,26 @@ export class LegacyIptables implements IptablesKernel {
   readonly #last = new Map<TableName, LegacyTable>();
 
   /** `tool` prints tables. */
-  constructor(socket: LegacySocket, tool: ToolIptables, lock: XtablesLock = new XtablesLock()) {
+  constructor(
+    socket: LegacySocket,
+    tool: ToolIptables,
+    sets: SetNumbers,
+    lock: XtablesLock = new XtablesLock(),
+  ) {
     this.#socket = socket;
     this.#tool = tool;
+    this.#sets = sets;
     this.#lock = lock;
     this.family = socket.family;
     this.randomFully = tool.randomFully;
   }
 
   key(rule: IptablesRule): string {
-    return legacyKey(rule, this.family);
+    return legacyKey(this.#sets.complete(rule), this.family);
+  }
+
+  looksAtSets(key: string): boolean {
+    return SET_MATCH.test(key);
   }
 
   async read(table: TableName): Promise<ObservedTable> {
@@ -56,7 +71,7 @@ export class LegacyIptables implements IptablesKernel {
   async apply(changes: readonly IptablesChange[]): Promise<void> {
     if (changes.length === 0) return;
     await this.#lock.hold(async () => {
-      for (const run of runsOfTable(changes)) await this.#write(run);
+      for (const run of runsOfTable(changes.map((change) => this.#completed(change)))) await this.#write(run);
     });
   }
 
@@ -84,9 +99,17 @@ export class LegacyIptables implements IptablesKernel {
 
   close(): void {
     this.#socket.close();
+    this.#sets.close();
     this.#lock.close();
     this.#known.clear();
     this.#last.clear();
+  }
+
+  #completed(change: IptablesChange): IptablesChange {
+    if (change.operation === 'write-chain') {
+      return { ...change, rules: change.rules.map((rule) => this.#sets.complete(rule)) };
+    }
+    return 'rule' in change ? { ...change, rule: this.#sets.complete(change.rule) } : change;
   }
 
   async #write(changes: readonly [IptablesChange, ...IptablesChange[]]): Promise<void> {

@@ -63,6 +63,8 @@ export interface IptablesKernel {
   readonly randomFully: boolean;
   /** The key that `rule` has in what is observed. */
   key(rule: IptablesRule): string;
+  /** Whether what has this key looks at an ipset. */
+  looksAtSets(key: string): boolean;
   read(table: TableName): Promise<ObservedTable>;
   /**
    * Applies changes so that at every moment packets find either what was there before a change or what is there after

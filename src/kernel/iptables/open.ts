@@ -1,10 +1,11 @@
 import { LegacyIptables } from './legacy-kernel.ts';
 import { LegacySocket } from './legacy-socket.ts';
 import type { IptablesKernel } from './objects.ts';
+import { SetNumbers } from './set-numbers.ts';
 import { ToolIptables, type ToolOptions } from './tool-kernel.ts';
 
 export interface IptablesOptions extends ToolOptions {
-  /** Has ip_tables programmed in process, where changes are many; knows the rules of kube-proxy's iptables mode. */
+  /** Has ip_tables programmed in process, where changes or looks are many. */
   readonly inProcess?: boolean;
 }
 
@@ -12,5 +13,6 @@ export interface IptablesOptions extends ToolOptions {
 export async function openIptables(options: IptablesOptions): Promise<IptablesKernel> {
   const tool = await ToolIptables.open(options);
   if (options.variant === 'nft' || options.inProcess !== true) return tool;
-  return new LegacyIptables(LegacySocket.open(options.family, options.netns), tool);
+  const { family, netns } = options;
+  return new LegacyIptables(LegacySocket.open(family, netns), tool, new SetNumbers(netns));
 }

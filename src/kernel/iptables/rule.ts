@@ -29,6 +29,8 @@ export type RuleMatch =
       readonly set: string;
       readonly of: readonly ('src' | 'dst')[];
       readonly not?: boolean;
+      /** The kernel's number of the set (SetNumbers): ip_tables knows sets by nothing else. */
+      readonly number?: number;
     }
   /** Counts packets in a named counter of nfnetlink_acct; always matches. */
   | { readonly kind: 'nfacct'; readonly counter: string };

@@ -1,7 +1,7 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { IpFamily } from '../../net/ip.ts';
 import { CommandError, run } from '../exec/run.ts';
-import { formatRule } from './format-rule.ts';
+import { formatRule, SET_OPTION } from './format-rule.ts';
 import { NftAlterations } from './nft-alterations.ts';
 import {
   TABLES,
@@ -55,6 +55,10 @@ export class ToolIptables implements IptablesKernel {
 
   key(rule: IptablesRule): string {
     return formatRule(rule, this.family);
+  }
+
+  looksAtSets(key: string): boolean {
+    return SET_OPTION.test(key);
   }
 
   async read(table: TableName): Promise<ObservedTable> {

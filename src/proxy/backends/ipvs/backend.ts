@@ -129,7 +129,7 @@ export class IpvsBackend implements ProxyBackend {
     if (this.#kernels.route.link(SERVICE_DEVICE) === undefined || audit.foundChange()) return true;
     if (!this.#watching && this.#addressesDiffer()) return true;
     // One family at a time would find what was done to the other one after five seconds only.
-    for (const keeper of this.#rules) if ((await keeper.missing()).length > 0) return true;
+    for (const keeper of this.#rules) if (await keeper.isAltered()) return true;
     return false;
   }
 

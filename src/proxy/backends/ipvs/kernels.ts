@@ -1,7 +1,7 @@
 import { IpsetSocket } from '../../../kernel/ipset/ipset-socket.ts';
 import type { IpsetKernel } from '../../../kernel/ipset/objects.ts';
 import type { IptablesKernel } from '../../../kernel/iptables/objects.ts';
-import { ToolIptables } from '../../../kernel/iptables/tool-kernel.ts';
+import { openIptables } from '../../../kernel/iptables/open.ts';
 import { chooseVariant } from '../../../kernel/iptables/variant.ts';
 import { IpvsSocket } from '../../../kernel/ipvs/ipvs-socket.ts';
 import type { IpvsKernel } from '../../../kernel/ipvs/objects.ts';
@@ -32,8 +32,10 @@ export async function openKernels(
   const served = chosen === 'legacy' || families.every((family) => nftablesServes(family, netns));
   const variant = served ? chosen : 'legacy';
   const iptables: IptablesKernel[] = [];
-  // The tools themselves: they know the numbers of ipsets, which the kernel wants in rules.
-  for (const family of families) iptables.push(await ToolIptables.open({ family, variant, netns }));
+  // In process: rules are looked at every few seconds, and to have the tool print all tables takes a tenth of that.
+  for (const family of families) {
+    iptables.push(await openIptables({ family, variant, netns, inProcess: true }));
+  }
   return {
     openIpvs: () => IpvsSocket.open(netns),
     ipset: IpsetSocket.open(netns),

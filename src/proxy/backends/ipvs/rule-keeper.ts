@@ -11,9 +11,6 @@ import { RULE_JUMPS, ruleChains, SHARED_CHAINS, type RuleChain } from './rules.t
 /** Chains that only the iptables mode has: where they are, the chains that both modes have are its as well. */
 const IPTABLES_MODE = /^KUBE-(?:SVC-|SVL-|EXT-|SEP-|FW-|NODEPORTS$)/;
 
-/** Only this mode looks at ipsets. */
-const OWN_RULE = /--match-set KUBE-/;
-
 /** The constant rules of one family in iptables. */
 export class RuleKeeper {
   readonly kernel: IptablesKernel;
@@ -22,6 +19,15 @@ export class RuleKeeper {
   constructor(kernel: IptablesKernel, settings: ProxySettings) {
     this.kernel = kernel;
     this.#chains = ruleChains(settings, kernel.family, kernel.randomFully);
+  }
+
+  /**
+   * Whether something is missing, at little cost: the tables of ip_tables are in memory and known to be as they are
+   * in the kernel; of nf_tables the kernel tells who changed what.
+   */
+  async isAltered(): Promise<boolean> {
+    if (this.kernel.variant === 'nft') return this.kernel.alteredByOthers();
+    return (await this.missing()).length > 0;
   }
 
   /** What is not as it should be. */
@@ -47,7 +53,8 @@ export class RuleKeeper {
       for (const { chain, ...own } of [...this.#chains].reverse()) {
         const rules = own.table === table ? observed.rules(chain) : undefined;
         if (rules === undefined) continue;
-        if (shared && SHARED_CHAINS.has(`${table} ${chain}`)) changes.push(...setRules(table, chain, rules));
+        if (shared && SHARED_CHAINS.has(`${table} ${chain}`))
+          changes.push(...this.#setRules(table, chain, rules));
         else changes.push({ operation: 'delete-chain', table, chain });
       }
     }
@@ -57,7 +64,7 @@ export class RuleKeeper {
   /** Else the chains that other programs have too, such as kubelet, are not this mode's. */
   async #isThere(): Promise<boolean> {
     const rules = (await this.kernel.read('nat')).rules('KUBE-SERVICES') ?? [];
-    return rules.some((rule) => OWN_RULE.test(rule));
+    return rules.some((rule) => this.kernel.looksAtSets(rule));
   }
 
   #missingIn(table: TableName, observed: ObservedTable): IptablesChange[] {
@@ -86,11 +93,13 @@ export class RuleKeeper {
       );
     });
   }
-}
 
-/** Rules that look at ipsets: this mode's, whoever else has the chain. */
-function setRules(table: TableName, chain: string, rules: readonly string[]): IptablesChange[] {
-  return rules.flatMap((rule, index) =>
-    OWN_RULE.test(rule) ? [{ operation: 'delete-at', table, chain, position: index + 1 } as const] : [],
-  );
+  /** Rules that look at ipsets: this mode's, whoever else has the chain. */
+  #setRules(table: TableName, chain: string, rules: readonly string[]): IptablesChange[] {
+    return rules.flatMap((rule, index) =>
+      this.kernel.looksAtSets(rule)
+        ? [{ operation: 'delete-at', table, chain, position: index + 1 } as const]
+        : [],
+    );
+  }
 }
