@@ -34,12 +34,7 @@ export interface SubnetEnv {
 
 /** Reads a subnet.env; undefined when it does not fit the cluster's networks (any more) or is no such file. */
 export function parseSubnetEnv(text: string, config: Pick<NetworkConfig, 'networks'>): SubnetEnv | undefined {
-  const values = new Map(
-    text.split('\n').map((line) => {
-      const equals = line.indexOf('=');
-      return [line.slice(0, equals), line.slice(equals + 1)];
-    }),
-  );
+  const values = subnetEnvValues(text);
   const podCidrs = new Map<IpFamily, Cidr>();
   for (const [family, network] of config.networks) {
     const infix = family === 4 ? '' : 'IPV6_';
@@ -51,4 +46,15 @@ export function parseSubnetEnv(text: string, config: Pick<NetworkConfig, 'networ
   }
   const mtu = Number(values.get('FLANNEL_MTU'));
   return Number.isInteger(mtu) && mtu >= 576 ? { podCidrs, mtu } : undefined;
+}
+
+/** Its variables, as they stand there. */
+export function subnetEnvValues(text: string): ReadonlyMap<string, string> {
+  const lines = text.split('\n').filter((line) => line.includes('='));
+  return new Map(
+    lines.map((line) => {
+      const equals = line.indexOf('=');
+      return [line.slice(0, equals).trim(), line.slice(equals + 1).trim()];
+    }),
+  );
 }
