@@ -5,6 +5,7 @@ import type { LinkFacts } from './fake-routes.ts';
 import { checkLinkName } from './link-codec.ts';
 import type {
   BridgePort,
+  IpipAttributes,
   Link,
   LinkChange,
   LinkStats,
@@ -95,7 +96,8 @@ export class FakeLinks implements LinkFacts {
       index,
       name: wanted.name,
       mtu: wanted.mtu,
-      mac: wanted.mac ?? this.#inventMac(index),
+      // An IPIP device has an IP address where others have a MAC.
+      ...(wanted.kind === 'ipip' ? {} : { mac: wanted.mac ?? this.#inventMac(index) }),
       up: wanted.up === true,
       operState: 'down',
       flags: 0,
@@ -132,8 +134,14 @@ export class FakeLinks implements LinkFacts {
     if (change.name !== undefined && change.name !== link.name) this.checkName(change.name, doing);
     if (change.master !== undefined) this.setMaster(index, change.master, doing);
     const { netns: _netns, master: _master, ...values } = change;
+    const { ipip } = change;
+    if (ipip !== undefined && link.kind !== 'ipip') throw errnoError(doing, ERRNO.EOPNOTSUPP);
     const known = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
-    this.#links.set(index, { ...(this.#links.get(index) ?? link), ...known });
+    this.#links.set(index, {
+      ...(this.#links.get(index) ?? link),
+      ...known,
+      ...(ipip === undefined ? {} : { ipip: ipipAsKept(ipip) }),
+    });
     return this.get(index, doing);
   }
 
@@ -235,7 +243,14 @@ export function createVeth(
 
 function kindAttributes(wanted: NewLink): Partial<Link> {
   if (wanted.kind === 'vxlan') return { vxlan: { learning: false, gbp: false, ...wanted.vxlan } };
+  if (wanted.kind === 'ipip') return { ipip: ipipAsKept(wanted.ipip) };
   if (wanted.kind !== 'bridge') return {};
   const usual = { stp: false, vlanFiltering: false, multicastSnooping: true, ageingSeconds: 300 };
   return { bridge: { ...usual, ...wanted.bridge } };
 }
+
+/** ipip_netlink_parms of the kernel: with a time to live of their own, outer packets must not be divided. */
+const ipipAsKept = (wanted: IpipAttributes): IpipAttributes => ({
+  ...wanted,
+  pmtuDiscovery: wanted.pmtuDiscovery || wanted.ttl !== 0,
+});

@@ -1,14 +1,18 @@
 import { describe, expect, test } from 'vitest';
-import { routeKernelConformance } from '../../../test/conformance/netlink/route-kernel.ts';
+import { ipipConformance } from '../../../test/conformance/netlink/ipip.ts';
+import { routeKernelConformance, type Subject } from '../../../test/conformance/netlink/route-kernel.ts';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { FakeNetwork, FakeRouteKernel } from './fake.ts';
 import type { RouteEvent } from './objects.ts';
 
+function open(): Subject {
+  const network = new FakeNetwork();
+  return { kernel: network.kernel(3), other: network.kernel(4), otherNetns: 4, close: () => {} };
+}
+
 describe('the fake kernel', () => {
-  routeKernelConformance(() => {
-    const network = new FakeNetwork();
-    return { kernel: network.kernel(3), other: network.kernel(4), otherNetns: 4, close: () => {} };
-  });
+  routeKernelConformance(open);
+  ipipConformance(open);
 
   test('fails once where a test wants it to', () => {
     const kernel = new FakeRouteKernel();

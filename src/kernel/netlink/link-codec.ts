@@ -1,21 +1,17 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
-import { Ip } from '../../net/ip.ts';
 import { Mac } from '../../net/mac.ts';
 import { AF_BRIDGE, AF_UNSPEC, IFF_LOOPBACK, IFF_UP } from './constants.ts';
+import {
+  BRIDGE_PORT,
+  decodeLinkInfo,
+  optional,
+  writeLinkInfo,
+  writeLinkInfoChange,
+} from './link-info-codec.ts';
 import { Attributes, MessageBuilder } from './message.ts';
-import type {
-  BridgeAttributes,
-  BridgePort,
-  Link,
-  LinkChange,
-  LinkStats,
-  NewLink,
-  NewVethPeer,
-  OperState,
-  VxlanAttributes,
-} from './objects.ts';
+import type { BridgePort, Link, LinkChange, LinkStats, NewLink, NewVethPeer, OperState } from './objects.ts';
 
-// struct ifinfomsg of <linux/rtnetlink.h>, attributes of <linux/if_link.h> and <linux/veth.h>.
+// struct ifinfomsg of <linux/rtnetlink.h>, attributes of <linux/if_link.h>.
 const IFINFO_LENGTH = 16;
 const IFLA = {
   ADDRESS: 1,
@@ -32,21 +28,6 @@ const IFLA = {
   NET_NS_FD: 28,
   LINK_NETNSID: 37,
 } as const;
-const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
-const VETH_INFO_PEER = 1;
-const VXLAN = { ID: 1, LINK: 3, LOCAL: 4, LEARNING: 7, PORT: 15, LOCAL6: 17, GBP: 23 } as const;
-const BRIDGE = { AGEING_TIME: 4, STP_STATE: 5, VLAN_FILTERING: 7, MCAST_SNOOPING: 23 } as const;
-const BRIDGE_PORT = {
-  hairpin: 4,
-  learning: 8,
-  unicastFlood: 9,
-  proxyArp: 10,
-  multicastFlood: 27,
-  broadcastFlood: 30,
-  neighbourSuppression: 32,
-  isolated: 33,
-} as const satisfies Record<keyof BridgePort, number>;
-
 const OPER_STATES: readonly OperState[] = [
   'unknown',
   'notpresent',
@@ -56,9 +37,6 @@ const OPER_STATES: readonly OperState[] = [
   'dormant',
   'up',
 ];
-
-/** USER_HZ: the kernel tells and takes a bridge's times in hundredths of a second. */
-const CENTISECONDS = 100;
 
 /** Throws EINVAL for a name that the kernel would cut or refuse (IFNAMSIZ, dev_valid_name). */
 export function checkLinkName(name: string): string {
@@ -78,8 +56,9 @@ export function encodeNewLink(link: NewLink): Buffer {
   writeCommon(builder, { ...link, name: link.name });
   if (link.master !== undefined) builder.attrU32(IFLA.MASTER, link.master);
   builder.nest(IFLA.LINKINFO, () => {
-    builder.attrString(INFO.KIND, link.kind);
-    builder.nest(INFO.DATA, () => writeKindData(builder, link));
+    writeLinkInfo(builder, link, () => {
+      if (link.kind === 'veth') writePeer(builder, link.peer);
+    });
   });
   return builder.finish();
 }
@@ -89,6 +68,8 @@ export function encodeLinkChange(index: number, change: LinkChange): Buffer {
   const builder = ifinfo(AF_UNSPEC, index, change.up);
   writeCommon(builder, change);
   if (change.master !== undefined) builder.attrU32(IFLA.MASTER, change.master ?? 0);
+  const { ipip } = change;
+  if (ipip !== undefined) builder.nest(IFLA.LINKINFO, () => writeLinkInfoChange(builder, ipip));
   return builder.finish();
 }
 
@@ -161,96 +142,10 @@ function writeCommon(builder: MessageBuilder, link: LinkChange): void {
   if (link.netns !== undefined) builder.attrU32(IFLA.NET_NS_FD, link.netns);
 }
 
-function writeKindData(builder: MessageBuilder, link: NewLink): void {
-  switch (link.kind) {
-    case 'veth':
-      builder.nest(VETH_INFO_PEER, () => writePeer(builder, link.peer));
-      break;
-    case 'vxlan':
-      writeVxlan(builder, link.vxlan);
-      break;
-    case 'bridge':
-      writeBridge(builder, link.bridge ?? {});
-      break;
-    case 'dummy':
-      break;
-  }
-}
-
 function writePeer(builder: MessageBuilder, peer: NewVethPeer): void {
   // Not IFF_UP: veth_open refuses (ENOTCONN) before the two ends are tied, see `encodeLinkCompletion`.
   builder.bytes(ifinfo(AF_UNSPEC, 0).finish());
   writeCommon(builder, peer);
-}
-
-function writeVxlan(builder: MessageBuilder, vxlan: Partial<VxlanAttributes>): void {
-  if (vxlan.vni !== undefined) builder.attrU32(VXLAN.ID, vxlan.vni);
-  if (vxlan.parent !== undefined) builder.attrU32(VXLAN.LINK, vxlan.parent);
-  if (vxlan.local !== undefined) {
-    builder.attrBytes(vxlan.local.family === 4 ? VXLAN.LOCAL : VXLAN.LOCAL6, vxlan.local.toBytes());
-  }
-  builder.attrU8(VXLAN.LEARNING, Number(vxlan.learning ?? false));
-  if (vxlan.port !== undefined) builder.attrU16be(VXLAN.PORT, vxlan.port);
-  if (vxlan.gbp === true) builder.attrFlag(VXLAN.GBP);
-}
-
-function writeBridge(builder: MessageBuilder, bridge: Partial<BridgeAttributes>): void {
-  if (bridge.ageingSeconds !== undefined) {
-    builder.attrU32(BRIDGE.AGEING_TIME, Math.round(bridge.ageingSeconds * CENTISECONDS));
-  }
-  if (bridge.stp !== undefined) builder.attrU32(BRIDGE.STP_STATE, Number(bridge.stp));
-  if (bridge.vlanFiltering !== undefined) builder.attrU8(BRIDGE.VLAN_FILTERING, Number(bridge.vlanFiltering));
-  if (bridge.multicastSnooping !== undefined) {
-    builder.attrU8(BRIDGE.MCAST_SNOOPING, Number(bridge.multicastSnooping));
-  }
-}
-
-function decodeLinkInfo(info: Attributes | undefined): Partial<Link> {
-  if (info === undefined) return {};
-  const kind = info.string(INFO.KIND);
-  const data = info.nested(INFO.DATA);
-  const portData = info.string(INFO.SLAVE_KIND) === 'bridge' ? info.nested(INFO.SLAVE_DATA) : undefined;
-  return {
-    ...optional('kind', kind),
-    ...(kind === 'vxlan' && data !== undefined ? { vxlan: decodeVxlan(data) } : {}),
-    ...(kind === 'bridge' && data !== undefined ? { bridge: decodeBridge(data) } : {}),
-    ...(portData === undefined ? {} : { port: decodePort(portData) }),
-  };
-}
-
-function decodeVxlan(data: Attributes): VxlanAttributes {
-  const local = data.bytes(VXLAN.LOCAL) ?? data.bytes(VXLAN.LOCAL6);
-  return {
-    vni: data.u32(VXLAN.ID) ?? 0,
-    ...optional('local', local === undefined ? undefined : Ip.fromBytes(local)),
-    ...optional('parent', data.u32(VXLAN.LINK)),
-    port: data.u16be(VXLAN.PORT) ?? 0,
-    learning: data.u8(VXLAN.LEARNING) === 1,
-    gbp: data.has(VXLAN.GBP),
-  };
-}
-
-function decodeBridge(data: Attributes): BridgeAttributes {
-  return {
-    stp: data.u32(BRIDGE.STP_STATE) !== 0,
-    vlanFiltering: data.u8(BRIDGE.VLAN_FILTERING) === 1,
-    multicastSnooping: data.u8(BRIDGE.MCAST_SNOOPING) === 1,
-    ageingSeconds: (data.u32(BRIDGE.AGEING_TIME) ?? 0) / CENTISECONDS,
-  };
-}
-
-function decodePort(data: Attributes): BridgePort {
-  const flag = (name: keyof BridgePort): boolean => data.u8(BRIDGE_PORT[name]) === 1;
-  return {
-    hairpin: flag('hairpin'),
-    learning: flag('learning'),
-    unicastFlood: flag('unicastFlood'),
-    multicastFlood: flag('multicastFlood'),
-    broadcastFlood: flag('broadcastFlood'),
-    isolated: flag('isolated'),
-    neighbourSuppression: flag('neighbourSuppression'),
-    proxyArp: flag('proxyArp'),
-  };
 }
 
 /** struct rtnl_link_stats64: counters of 8 bytes in this order. */
@@ -267,8 +162,4 @@ function decodeStats(stats: Buffer | undefined): LinkStats {
     rxDropped: counter(6),
     txDropped: counter(7),
   };
-}
-
-function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
-  return value === undefined ? {} : ({ [key]: value } as { [P in K]: V });
 }

@@ -31,6 +31,20 @@ export interface VxlanAttributes {
   readonly gbp: boolean;
 }
 
+/** An IPv4 in IPv4 tunnel (RFC 2003). */
+export interface IpipAttributes {
+  /** Source of the outer packets; absent: any. */
+  readonly local?: Ip;
+  /** Absent: the gateway of the route that leads into the tunnel. */
+  readonly remote?: Ip;
+  /** Index of the link that the outer packets have to leave by; absent: as they are routed. */
+  readonly parent?: number;
+  /** Of the outer packets; 0: that of the inner. Any other switches `pmtuDiscovery` on. */
+  readonly ttl: number;
+  /** Outer packets must not be divided, whatever the inner ones say. When off, they are as the inner ones. */
+  readonly pmtuDiscovery: boolean;
+}
+
 export interface BridgeAttributes {
   readonly stp: boolean;
   readonly vlanFiltering: boolean;
@@ -72,6 +86,7 @@ export interface Link {
   readonly alias?: string;
   readonly txQueueLength: number;
   readonly vxlan?: VxlanAttributes;
+  readonly ipip?: IpipAttributes;
   readonly bridge?: BridgeAttributes;
   /** Present for ports of a bridge. */
   readonly port?: BridgePort;
@@ -117,11 +132,17 @@ interface NewVxlan extends NewLinkBase {
   readonly vxlan: Pick<VxlanAttributes, 'vni' | 'port'> & Partial<VxlanAttributes>;
 }
 
-interface NewDummy extends NewLinkBase {
-  readonly kind: 'dummy';
+interface NewIpip extends NewLinkBase {
+  readonly kind: 'ipip';
+  readonly ipip: IpipAttributes;
 }
 
-export type NewLink = NewVeth | NewBridge | NewVxlan | NewDummy;
+/** Kinds that have nothing to say here: what a WireGuard device needs goes through generic netlink. */
+interface NewPlain extends NewLinkBase {
+  readonly kind: 'dummy' | 'wireguard';
+}
+
+export type NewLink = NewVeth | NewBridge | NewVxlan | NewIpip | NewPlain;
 
 export interface LinkChange {
   /** Renames; a link that is up may be refused (EBUSY). */
@@ -133,6 +154,8 @@ export interface LinkChange {
   readonly master?: number | null;
   readonly alias?: string;
   readonly txQueueLength?: number;
+  /** Of an IPIP tunnel, which must be one: all of them anew. */
+  readonly ipip?: IpipAttributes;
   /** Moves the link into this network namespace (descriptor). It arrives down, without addresses and routes. */
   readonly netns?: number;
 }

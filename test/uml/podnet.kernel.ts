@@ -1,0 +1,3 @@
+import { umlTests } from './suite.ts';
+
+await umlTests(['test/conformance/netlink/ipip.uml.ts']);
