@@ -1,0 +1,87 @@
+import type * as z from 'zod';
+import { networkSchema, type NetworkConfig } from '../podnet/network-config.ts';
+import { describeIssue } from '../proxy/config/describe-issue.ts';
+import { invalidConfig } from '../proxy/config/read-yaml.ts';
+
+/** Go's encoding/json takes field names in any case, so files have them in any. */
+const NAMES = new Map(
+  [
+    ...['Network', 'IPv6Network', 'EnableIPv4', 'EnableIPv6', 'EnableNFTables', 'Backend'],
+    ...['SubnetLen', 'SubnetMin', 'SubnetMax', 'IPv6SubnetLen', 'IPv6SubnetMin', 'IPv6SubnetMax'],
+    ...['Type', 'VNI', 'Port', 'GBP', 'Learning', 'DirectRouting', 'MTU', 'MTUV6', 'MacPrefix'],
+    ...['PSK', 'ListenPort', 'ListenPortV6', 'Mode', 'PersistentKeepaliveInterval'],
+  ].map((name) => [name.toLowerCase(), name]),
+);
+
+export interface NetConf {
+  readonly network: NetworkConfig;
+  /** What flannel would not mind, and what is taken otherwise than by flannel: a sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Reads flannel's net-conf.json as flanneld does: field names in any case, unknown ones passed over (and told).
+ * Throws INVALID_CONFIG with a line for each field that is wrong.
+ */
+export function readNetConf(text: string, name: string): NetConf {
+  const raw = parseJson(text, name);
+  const warnings: string[] = [];
+  const canonical = withCanonicalNames(raw);
+  let result = networkSchema.safeParse(canonical);
+  if (!result.success) {
+    const unknown = dropUnknown(canonical, result.error.issues);
+    warnings.push(...unknown.map((field) => `${name}: ${field} is not known and has no effect`));
+    if (unknown.length > 0) result = networkSchema.safeParse(canonical);
+  }
+  if (!result.success)
+    throw invalidConfig(
+      name,
+      result.error.issues.flatMap((issue) => describeIssue(issue)),
+    );
+  if (canonical['Backend'] === undefined)
+    warnings.push(
+      `${name}: without Backend it is vxlan here, as flannel documents; flanneld itself takes udp`,
+    );
+  return { network: result.data, warnings };
+}
+
+function parseJson(text: string, name: string): object {
+  let raw: unknown;
+  try {
+    raw = JSON.parse(text);
+  } catch (error) {
+    throw invalidConfig(
+      name,
+      [`is not JSON: ${(error as Error).message}`],
+      'write it like {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}',
+    );
+  }
+  if (typeof raw === 'object' && raw !== null && !Array.isArray(raw)) return raw;
+  throw invalidConfig(name, ['is not an object']);
+}
+
+function withCanonicalNames(raw: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(raw).map(([key, value]: [string, unknown]) => {
+      const inner = typeof value === 'object' && value !== null && !Array.isArray(value);
+      return [NAMES.get(key.toLowerCase()) ?? key, inner ? withCanonicalNames(value) : value];
+    }),
+  );
+}
+
+/** Removes what the issues call unknown; returns its names. */
+function dropUnknown(raw: Record<string, unknown>, issues: readonly z.core.$ZodIssue[]): string[] {
+  const dropped: string[] = [];
+  for (const issue of issues) {
+    if (issue.code !== 'unrecognized_keys') continue;
+    const holder = issue.path.reduce<unknown>(
+      (object, part) => (object as Record<PropertyKey, unknown> | undefined)?.[part],
+      raw,
+    );
+    for (const key of issue.keys) {
+      Reflect.deleteProperty(holder as object, key);
+      dropped.push([...issue.path.map(String), key].join('.'));
+    }
+  }
+  return dropped;
+}
