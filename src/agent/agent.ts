@@ -9,11 +9,8 @@ import { describeError, type FlatnetError } from '../errors/flatnet-error.ts';
 import { LinuxRouteKernel } from '../kernel/netlink/apply.ts';
 import { NftSocket } from '../kernel/nft/nft-socket.ts';
 import type { Logger } from '../log/logger.ts';
-import { HostGwBackend } from '../podnet/backends/hostgw/host-gw.ts';
-import { VxlanBackend } from '../podnet/backends/vxlan/vxlan.ts';
-import type { Backend } from '../podnet/backends/backend.ts';
-import type { BackendSettings } from '../podnet/network-config.ts';
-import { PodNetwork } from '../podnet/pod-network.ts';
+import { openBackend } from '../podnet/backends/open-backend.ts';
+import { PodNetwork, type Ways } from '../podnet/pod-network.ts';
 import { NodeStore } from '../podnet/stores/kubernetes/node-store.ts';
 import type { ProxyConfig } from '../proxy/config/proxy-config.ts';
 import { tellWithoutEffect } from '../proxy/server/set-up.ts';
@@ -51,13 +48,12 @@ class Agent {
   readonly #metrics: AgentMetrics;
   readonly #events: EventRecorder;
 
-  constructor(options: AgentOptions, signal: AbortSignal) {
+  constructor(options: AgentOptions, ways: Ways, signal: AbortSignal) {
     const { config, nodeName, logger, access } = options;
     this.#options = options;
     this.#client = new ApiClient(access, 'flatnet-agent');
     this.#kernel = LinuxRouteKernel.open();
     const kernel = this.#kernel;
-    const backend = makeBackend(config.network.backend);
     this.#store = new NodeStore({
       client: this.#client,
       nodeName,
@@ -77,7 +73,6 @@ class Agent {
     this.#events = new EventRecorder(this.#client, { component: 'flatnet-agent', host: nodeName, signal });
     this.#network = new PodNetwork({
       kernel,
-      backend,
       logger,
       onProblems: (node, problems) => this.#reportProblems(node, problems),
       onUnderlayChange: () => this.#node.refresh(),
@@ -86,7 +81,7 @@ class Agent {
       ...options,
       kernel,
       nft: NftSocket.open(),
-      backend,
+      ways,
       network: this.#network,
       attachment: this.#attachment,
       store: this.#store,
@@ -210,7 +205,9 @@ class Agent {
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
   // Everything long-lived listens on it.
   setMaxListeners(100, signal);
-  await new Agent(options, signal).run(signal);
+  const { config, logger } = options;
+  const { backend, drivers } = await openBackend(config.network.backend, { logger });
+  await new Agent(options, { backends: [backend], drivers }, signal).run(signal);
   // Requests that ended with the signal settle in the next turn.
   await sleep(0);
 }
@@ -219,10 +216,6 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
 export function pluginCandidates(script: string): string[] {
   const folder = dirname(script);
   return [join(folder, 'flatnet-cni'), join(folder, '..', '..', 'dist', 'flatnet-cni')];
-}
-
-function makeBackend(settings: BackendSettings): Backend {
-  return settings.type === 'vxlan' ? new VxlanBackend(settings) : new HostGwBackend();
 }
 
 const textOf = (error: unknown): string | undefined =>

@@ -77,8 +77,8 @@ describe('AgentConfiguration', () => {
       'metricsBindAddress: "localhost" is not an address and port',
     ],
     [
-      `${HEAD}network: {Network: 10.244.0.0/16, Backend: {Type: ipip}}\n`,
-      'network.Backend.Type: unknown backend "ipip"',
+      `${HEAD}network: {Network: 10.244.0.0/16, Backend: {Type: ipsec}}\n`,
+      'network.Backend.Type: unknown backend "ipsec"',
     ],
     [`${HEAD}${NETWORK}publicIP: fd00::1\n`, 'publicIP: fd00::1 is not an IPv4 address'],
     [

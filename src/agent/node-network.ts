@@ -8,16 +8,15 @@ import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { NftKernel } from '../kernel/nft/objects.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
-import type { IpFamily } from '../net/ip.ts';
+import type { Ip, IpFamily } from '../net/ip.ts';
 import type { Mac } from '../net/mac.ts';
 import { podMtu, type Backend, type LocalNode } from '../podnet/backends/backend.ts';
 import { renderTunnelRules, TUNNEL_TABLE } from '../podnet/tunnel/ruleset.ts';
+import { readVtep } from '../podnet/backends/vxlan/vtep.ts';
 import { MASQUERADE_TABLE, renderMasquerade, renderNoMasquerade } from '../podnet/masquerade/ruleset.ts';
-import type { FamilyLease, NodeLease } from '../podnet/node-lease.ts';
-import type { PodNetwork } from '../podnet/pod-network.ts';
-import { podCidrOf, publicIpOverwrite, publishedMac } from '../podnet/stores/kubernetes/annotations.ts';
-import type { NodeStore } from '../podnet/stores/kubernetes/node-store.ts';
-import type { NodeView } from '../podnet/stores/kubernetes/node-view.ts';
+import type { Offer } from '../podnet/node-lease.ts';
+import type { PodNetwork, Ways } from '../podnet/pod-network.ts';
+import type { LeaseStore, OwnNode, Publication } from '../podnet/stores/lease-store.ts';
 import { parseSubnetEnv, renderSubnetEnv } from '../podnet/subnet-env.ts';
 import { describeLocalNode, readNodeFacts } from '../podnet/underlay.ts';
 import { WorkQueue } from '../reconcile/work-queue.ts';
@@ -29,10 +28,10 @@ export interface NodeNetworkOptions {
   readonly nodeName: string;
   readonly kernel: RouteKernel;
   readonly nft: NftKernel;
-  readonly backend: Backend;
+  readonly ways: Ways;
   readonly network: PodNetwork;
   readonly attachment: PodAttachment;
-  readonly store: NodeStore;
+  readonly store: LeaseStore;
   readonly logger: Logger;
   /** The plugin executable to install; undefined where it was not built. */
   readonly pluginSource: string | undefined;
@@ -51,7 +50,7 @@ const OWN_TABLES = [MASQUERADE_TABLE, TUNNEL_TABLE];
 export class NodeNetwork {
   readonly #options: NodeNetworkOptions;
   readonly #queue: WorkQueue;
-  #node: NodeView | undefined;
+  #node: OwnNode | undefined;
   #applied = '';
   #rules = '';
   #podCidrs: ReadonlyMap<IpFamily, Cidr> = new Map();
@@ -98,7 +97,7 @@ export class NodeNetwork {
   }
 
   /** The node's own object has changed; undefined: there is none. */
-  setNode(node: NodeView | undefined): void {
+  setNode(node: OwnNode | undefined): void {
     const { nodeName } = this.#options;
     // What is in the kernel stays: a Node object that is gone may be made anew in a moment.
     if (node === undefined) this.#waitsFor = `node ${nodeName} is not registered with the API server`;
@@ -149,8 +148,8 @@ export class NodeNetwork {
     }
   }
 
-  async #apply(node: NodeView): Promise<void> {
-    const { config, kernel, backend, network, attachment, store, nodeName } = this.#options;
+  async #apply(node: OwnNode): Promise<void> {
+    const { config, kernel, ways, network, attachment, store, nodeName } = this.#options;
     const podCidrs = podCidrsOf(node, config.network.networks);
     const local = describeLocalNode(readNodeFacts(kernel), {
       name: nodeName,
@@ -158,13 +157,13 @@ export class NodeNetwork {
       podCidrs,
       internalIps: node.internalIps,
       iface: config.iface,
-      macs: publishedMacs(node, podCidrs.keys()),
+      macs: publishedMacs(node),
     });
-    const mtu = podMtu(backend, local);
+    const mtu = podMtu(ways.backends, local);
     const wanted = JSON.stringify([local.underlay, [...local.families]]);
     if (wanted !== this.#applied || this.#waitsFor !== '') {
       enableForwarding(podCidrs.keys());
-      network.setLocal(local);
+      network.setLocal(local, ways);
       attachment.configure({ name: config.cni.bridge, podCidrs: [...podCidrs.values()], mtu });
       this.#podCidrs = podCidrs;
       const subnetEnv = renderSubnetEnv(config.network, podCidrs, mtu, config.ipMasq);
@@ -181,12 +180,12 @@ export class NodeNetwork {
         'pod network ready on this node',
       );
     }
-    store.publish(leaseOf(this.#options, node, local));
+    store.publish(publicationOf(this.#options, node, local));
     store.markAvailable();
   }
 
   async #applyRules(): Promise<void> {
-    const { config, nft } = this.#options;
+    const { config, nft, ways } = this.#options;
     const ranges = [...this.#podCidrs].map(([family, podCidr]) => ({
       podCidr,
       network: config.network.networks.get(family) ?? podCidr,
@@ -194,7 +193,7 @@ export class NodeNetwork {
     const masquerade = config.ipMasq
       ? renderMasquerade(ranges, config.proxy.nftables.masqueradeBit)
       : renderNoMasquerade();
-    const ruleset = masquerade + renderTunnelRules(config.network.backend);
+    const ruleset = masquerade + renderTunnelRules(ways.backends.flatMap(({ tunnelPorts }) => tunnelPorts));
     if (ruleset === this.#rules) return;
     await nft.load(ruleset);
     this.#rules = ruleset;
@@ -235,38 +234,45 @@ export class NodeNetwork {
 }
 
 /** Throws POD_CIDR_MISSING while the cluster has not given the node one of each family. */
-function podCidrsOf(node: NodeView, networks: ReadonlyMap<IpFamily, Cidr>): Map<IpFamily, Cidr> {
-  const found = new Map<IpFamily, Cidr>();
-  for (const [family, network] of networks) {
-    const podCidr = podCidrOf(node, family, network);
-    if (podCidr !== undefined) {
-      found.set(family, podCidr);
-      continue;
-    }
+function podCidrsOf(node: OwnNode, networks: ReadonlyMap<IpFamily, Cidr>): ReadonlyMap<IpFamily, Cidr> {
+  for (const family of networks.keys()) {
+    if (node.podCidrs.has(family)) continue;
+    const problem = node.problems.find(({ code }) => code === 'INVALID_POD_CIDR');
+    if (problem !== undefined) throw problem;
     throw new FlatnetError(`node ${node.name}: spec.podCIDRs has no IPv${family} range yet`, {
       code: 'POD_CIDR_MISSING',
       retryable: true,
       hint: 'the controller manager assigns it: it needs --allocate-node-cidrs and --cluster-cidr',
     });
   }
-  return found;
+  return node.podCidrs;
 }
 
-function publishedMacs(node: NodeView, families: Iterable<IpFamily>): Map<IpFamily, Mac> {
+function publishedMacs({ published }: OwnNode): Map<IpFamily, Mac> {
   const macs = new Map<IpFamily, Mac>();
-  for (const family of families) {
-    const mac = publishedMac(node.annotations, family);
-    if (mac !== undefined) macs.set(family, mac);
+  if (published?.type !== 'vxlan') return macs;
+  for (const [family, data] of published.data) {
+    try {
+      macs.set(family, readVtep(data).mac);
+    } catch {
+      // Spoiled by somebody: it is written anew.
+    }
   }
   return macs;
 }
 
-function leaseOf({ backend, config }: NodeNetworkOptions, node: NodeView, local: LocalNode): NodeLease {
-  const families = new Map<IpFamily, FamilyLease>();
-  for (const [family, facts] of local.families) {
+function publicationOf({ ways, config }: NodeNetworkOptions, node: OwnNode, local: LocalNode): Publication {
+  const publicIps = new Map<IpFamily, Ip>();
+  for (const [family, { ip }] of local.families) {
     const configured = family === 4 ? config.publicIP : config.publicIPv6;
-    const publicIp = publicIpOverwrite(node, family) ?? configured ?? facts.ip;
-    families.set(family, { podCidr: facts.podCidr, publicIp, vtep: backend.vtep(facts) });
+    publicIps.set(family, node.publicIpOverwrites.get(family) ?? configured ?? ip);
   }
-  return { node: local.name, backendType: backend.type, families };
+  const [first, ...more] = ways.backends.map((backend) => offerOf(backend, local));
+  if (first === undefined) throw new Error('a node has at least one backend');
+  return { offers: [first, ...more], publicIps };
+}
+
+function offerOf(backend: Backend, local: LocalNode): Offer {
+  const data = [...local.families].map(([family, facts]) => [family, backend.data(facts, family)] as const);
+  return { type: backend.type, data: new Map(data) };
 }

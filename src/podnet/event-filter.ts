@@ -103,7 +103,10 @@ export class EventFilter {
     const desired = this.#desired(`link ${link.name}`);
     if (desired?.kind !== 'link') return 'none';
     if (action === 'delete') return this.#devices.has(link.index) ? 'repair' : 'none';
-    const asWanted = link.up && link.mtu === desired.mtu && link.mac?.equals(desired.mac) === true;
+    const asWanted =
+      link.up &&
+      link.mtu === desired.mtu &&
+      (desired.type !== 'vxlan' || link.mac?.equals(desired.mac) === true);
     return asWanted ? 'none' : 'repair';
   }
 

@@ -2,25 +2,20 @@ import * as z from 'zod';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
 import type { IpFamily } from '../net/ip.ts';
+import { allocSchema, type AllocSettings } from './backends/alloc/settings.ts';
+import { hostGwSchema, type HostGwSettings } from './backends/hostgw/settings.ts';
+import { ipipSchema, type IpipSettings } from './backends/ipip/settings.ts';
+import { udpSchema, type UdpSettings } from './backends/udp/settings.ts';
+import { vxlanSchema, type VxlanSettings } from './backends/vxlan/settings.ts';
+import { wireguardSchema, type WireguardSettings } from './backends/wireguard/settings.ts';
 
-export interface VxlanSettings {
-  readonly type: 'vxlan';
-  /** VXLAN network identifier; the device is `flannel.<vni>`. */
-  readonly vni: number;
-  /** UDP port; 8472 is the kernel's own default and flannel's (IANA's 4789 has to be asked for). */
-  readonly port: number;
-  /** Send unencapsulated to nodes of the same subnet. */
-  readonly directRouting: boolean;
-  /** The underlay's MTU in bytes, before the encapsulation is taken off; detected when absent. */
-  readonly underlayMtu: number | undefined;
-}
-
-interface HostGwSettings {
-  readonly type: 'host-gw';
-  readonly underlayMtu: number | undefined;
-}
-
-export type BackendSettings = VxlanSettings | HostGwSettings;
+export type BackendSettings =
+  | VxlanSettings
+  | HostGwSettings
+  | IpipSettings
+  | WireguardSettings
+  | UdpSettings
+  | AllocSettings;
 
 /** flannel's net-conf.json, checked. */
 export interface NetworkConfig {
@@ -41,34 +36,7 @@ const cidrOf = (family: IpFamily) =>
     return z.NEVER;
   });
 
-/** Below 576 no IPv4 packet is sure to pass (RFC 791); 65535 is the largest IP packet. */
-const mtu = z.int().min(576).max(65_535).optional();
-
-const vxlanSchema = z
-  .strictObject({
-    Type: z.literal('vxlan'),
-    VNI: z.int().min(1).max(0xff_ffff).default(1),
-    Port: z.int().min(1).max(65_535).default(8472),
-    DirectRouting: z.boolean().default(false),
-    GBP: z.literal(false, 'group policy is not supported').optional(),
-    Learning: z
-      .literal(false, 'learning is not supported: every peer is programmed from its Node object')
-      .optional(),
-    MTU: mtu,
-  })
-  .transform((raw): BackendSettings => ({
-    type: 'vxlan',
-    vni: raw.VNI,
-    port: raw.Port,
-    directRouting: raw.DirectRouting,
-    underlayMtu: raw.MTU,
-  }));
-
-const hostGwSchema = z
-  .strictObject({ Type: z.literal('host-gw'), MTU: mtu })
-  .transform((raw): BackendSettings => ({ type: 'host-gw', underlayMtu: raw.MTU }));
-
-const BACKENDS = ['vxlan', 'host-gw'];
+const BACKENDS = ['vxlan', 'host-gw', 'ipip', 'wireguard', 'udp', 'alloc'];
 
 const backendSchema = z
   .looseObject({ Type: z.string() })
@@ -80,7 +48,16 @@ const backendSchema = z
       message: `unknown backend "${Type}"; known are ${BACKENDS.join(', ')}`,
     });
   })
-  .pipe(z.discriminatedUnion('Type', [vxlanSchema, hostGwSchema]));
+  .pipe(
+    z.discriminatedUnion('Type', [
+      vxlanSchema,
+      hostGwSchema,
+      ipipSchema,
+      wireguardSchema,
+      udpSchema,
+      allocSchema,
+    ]),
+  );
 
 /** Only the etcd store divides the network itself; with Kubernetes the node's podCIDR says it, so these have no effect. */
 const ignored = z.unknown().optional();

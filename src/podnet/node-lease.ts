@@ -1,13 +1,5 @@
 import type { Cidr } from '../net/cidr.ts';
 import type { Ip, IpFamily } from '../net/ip.ts';
-import type { Mac } from '../net/mac.ts';
-
-/** The far end of a VXLAN tunnel. */
-export interface Vtep {
-  /** Absent where an old flannel did not publish it. */
-  readonly vni: number | undefined;
-  readonly mac: Mac;
-}
 
 /** What a node holds of one address family. */
 export interface FamilyLease {
@@ -15,13 +7,23 @@ export interface FamilyLease {
   readonly podCidr: Cidr;
   /** Where the node is reached on the underlay. */
   readonly publicIp: Ip;
-  /** Only with backend vxlan. */
-  readonly vtep: Vtep | undefined;
+}
+
+/** One backend by which a node can be reached. */
+export interface Offer {
+  /** flannel's backend type. */
+  readonly type: string;
+  /**
+   * What the backend has to know of the node, by family: flannel's BackendData, as JSON gives it (null: nothing).
+   * Stores carry it unopened; only a backend of the type reads it.
+   */
+  readonly data: ReadonlyMap<IpFamily, unknown>;
 }
 
 /** A node's part of the pod network: what flannel calls a lease. */
 export interface NodeLease {
   readonly node: string;
-  readonly backendType: string;
+  /** The one that the node wants first, which is all that flannel knows; more while a cluster changes its backend. */
+  readonly offers: readonly [Offer, ...Offer[]];
   readonly families: ReadonlyMap<IpFamily, FamilyLease>;
 }

@@ -4,15 +4,16 @@ import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { Logger } from '../log/logger.ts';
 import { diff, formatDiff, isEmpty, type Diff } from '../reconcile/diff.ts';
 import { WorkQueue } from '../reconcile/work-queue.ts';
-import type { Backend, LocalNode } from './backends/backend.ts';
+import { planPeer, type Backend, type LocalNode, type PeerPlan } from './backends/backend.ts';
+import type { EntryDriver } from './backends/entry-driver.ts';
 import { entryKey, formatEntry, sameEntry, type Entry } from './backends/entry.ts';
-import { inOrder, observe, put, remove } from './backends/kernel-entries.ts';
+import { inOrder, KernelEntries } from './backends/kernel-entries.ts';
+import { meet } from './backends/meeting.ts';
 import { EventFilter } from './event-filter.ts';
 import type { NodeLease } from './node-lease.ts';
 
 export interface PodNetworkOptions {
   readonly kernel: RouteKernel;
-  readonly backend: Backend;
   readonly logger: Logger;
   /** Called when what is wrong with a node has changed; an empty list: nothing any more. */
   readonly onProblems: (node: string, problems: readonly FlatnetError[]) => void;
@@ -28,6 +29,13 @@ const REPAIR = 'repair';
 const PEER_PREFIX = 'node/';
 /** Deleting a device brings many events; one repair answers them all. */
 const REPAIR_DELAY_MS = 20;
+
+/** How this node can be reached: the wanted backend first, a former one behind it while a peer still needs it. */
+export interface Ways {
+  readonly backends: readonly Backend[];
+  /** For entries that rtnetlink cannot make. */
+  readonly drivers: readonly EntryDriver[];
+}
 
 interface Desired {
   readonly entry: Entry;
@@ -51,13 +59,16 @@ export class PodNetwork {
   readonly #blocked = new Set<string>();
   readonly #troubled = new Set<string>();
   readonly #filter: EventFilter;
+  readonly #rtnetlink: KernelEntries;
   #local: LocalNode | undefined;
+  #ways: Ways = { backends: [], drivers: [] };
   #mayPrune = false;
   #repairPending = false;
   #failure: unknown = new FlatnetError('not programmed yet', { code: 'NOT_READY' });
 
   constructor(options: PodNetworkOptions) {
     this.#options = options;
+    this.#rtnetlink = new KernelEntries(options.kernel);
     this.#queue = new WorkQueue({
       name: 'podnet',
       // eslint-disable-next-line typescript/require-await -- the kernel answers at once; the queue wants promises
@@ -86,9 +97,13 @@ export class PodNetwork {
   }
 
   /** Sets the node's own facts and brings its devices up before it returns. Throws in the kernel's words. */
-  setLocal(local: LocalNode): void {
+  setLocal(local: LocalNode, ways: Ways): void {
     this.#local = local;
-    this.#plan(OWN, this.#options.backend.planNode(local));
+    this.#ways = ways;
+    this.#plan(
+      OWN,
+      ways.backends.flatMap((backend) => backend.planNode(local)),
+    );
     for (const name of this.#leases.keys()) this.#planPeer(name);
     this.#repair();
   }
@@ -143,14 +158,22 @@ export class PodNetwork {
 
   #planPeer(name: string): Diff<Entry> {
     const lease = this.#leases.get(name);
-    const { entries, problems } =
-      lease === undefined || this.#local === undefined
-        ? { entries: [], problems: [] }
-        : this.#options.backend.planPeer(this.#local, lease);
+    const { entries, problems } = this.#planFor(lease);
     const changes = this.#plan(name, entries);
     const claimed = this.#blocked.has(name) ? [this.#claimError(name, entries)] : [];
     this.#report(name, [...problems, ...claimed]);
     return changes;
+  }
+
+  #planFor(lease: NodeLease | undefined): PeerPlan {
+    if (lease === undefined || this.#local === undefined) return { entries: [], problems: [] };
+    try {
+      const { backend, offer } = meet(this.#ways.backends, lease);
+      return planPeer(backend, this.#local, lease, offer);
+    } catch (error) {
+      if (!(error instanceof FlatnetError)) throw error;
+      return { entries: [], problems: [error] };
+    }
   }
 
   /** Makes `entries` what the owner wants; returns how the kernel has to follow. */
@@ -219,8 +242,9 @@ export class PodNetwork {
   #observe(): void {
     const devices = this.desiredEntries().flatMap((entry) => (entry.kind === 'link' ? [entry.device] : []));
     this.#actual.clear();
-    for (const entry of observe(this.#options.kernel, new Set(devices)))
-      this.#actual.set(entryKey(entry), entry);
+    for (const driver of this.#drivers) {
+      for (const entry of driver.observe(new Set(devices))) this.#actual.set(entryKey(entry), entry);
+    }
     const links = this.#options.kernel.links();
     const meaning = this.#filter.learnDevices(links, devices, this.#local?.underlay.device);
     if (meaning === 'underlay') this.#options.onUnderlayChange();
@@ -242,17 +266,27 @@ export class PodNetwork {
     };
     for (const entry of inOrder([...changes.add, ...changes.change.map(({ to }) => to)])) {
       attempt('program', entry, () => {
-        put(this.#options.kernel, entry);
+        this.#driverOf(entry).put(entry);
         this.#actual.set(entryKey(entry), entry);
       });
     }
     for (const entry of inOrder(changes.remove).reverse()) {
       attempt('remove', entry, () => {
-        remove(this.#options.kernel, entry);
+        this.#driverOf(entry).remove(entry);
         this.#actual.delete(entryKey(entry));
       });
     }
     return failed;
+  }
+
+  get #drivers(): EntryDriver[] {
+    return [this.#rtnetlink, ...this.#ways.drivers];
+  }
+
+  #driverOf(entry: Entry): EntryDriver {
+    const driver = this.#drivers.find((each) => each.handles(entry));
+    if (driver !== undefined) return driver;
+    throw new FlatnetError(`no driver for ${formatEntry(entry)}`, { code: 'NO_DRIVER' });
   }
 
   #onEvent(event: RouteEvent): void {

@@ -43,6 +43,7 @@ export function describeLocalNode(facts: NodeFacts, wish: LocalNodeWish): LocalN
   for (const [family, podCidr] of wish.podCidrs) {
     families.set(family, {
       podCidr,
+      network: wish.config.networks.get(family) ?? podCidr,
       ip: chooseIp(facts, link, family, wish),
       vtepMac: wish.macs.get(family) ?? derivedMac(wish.name, family),
     });

@@ -7,9 +7,9 @@ import { createLogger } from '../../log/logger.ts';
 import { Cidr } from '../../net/cidr.ts';
 import type { IpFamily } from '../../net/ip.ts';
 import { podMtu, type Backend, type LocalNode } from '../../podnet/backends/backend.ts';
-import { HostGwBackend } from '../../podnet/backends/hostgw/host-gw.ts';
-import { VxlanBackend } from '../../podnet/backends/vxlan/vxlan.ts';
+import { openBackend } from '../../podnet/backends/open-backend.ts';
 import { renderMasquerade } from '../../podnet/masquerade/ruleset.ts';
+import type { NodeLease } from '../../podnet/node-lease.ts';
 import { PodNetwork } from '../../podnet/pod-network.ts';
 import { NftablesBackend } from '../../proxy/backends/nftables/backend.ts';
 import type { BackendSettings } from '../../podnet/network-config.ts';
@@ -20,29 +20,26 @@ import { NodePair, type BenchNode } from './node-pair.ts';
 
 const NETWORK = Cidr.parse('10.244.0.0/16');
 const MASQUERADE_BIT = 14;
+const LOGGER = createLogger('bench', 'error');
 const SERVICES = Cidr.parse('10.96.0.0/16');
 
 /** The way that Flatnet builds: the agent's own code and rules on both nodes, the service proxy's too. */
 export async function buildFlatnetPath(prefix: string, settings: BackendSettings): Promise<MeasuredPath> {
   const pair = new NodePair(prefix);
   try {
-    const backend = settings.type === 'vxlan' ? new VxlanBackend(settings) : new HostGwBackend();
     const locals = pair.nodes.map((node, index) => localNode(node, index + 1, settings));
     const stop = new AbortController();
     const running: Promise<void>[] = [];
     for (const [index, node] of pair.nodes.entries()) {
       const [here, there] = [locals[index], locals[1 - index]];
       if (here === undefined || there === undefined) throw new Error('two nodes make a pair');
-      const network = podNetwork(node, backend);
-      network.setLocal(here);
-      network.setPeer({
-        node: there.name,
-        backendType: backend.type,
-        families: leaseFamilies(backend, there),
-      });
+      const opened = await openBackend(settings, { netns: node.netns.fd, logger: LOGGER });
+      const network = podNetwork(node);
+      network.setLocal(here, { backends: [opened.backend], drivers: opened.drivers });
+      network.setPeer(leaseOf(opened.backend, there));
       running.push(network.run(stop.signal));
-      connectPod(node, here, podMtu(backend, here));
-      await loadRules(node, here, settings);
+      connectPod(node, here, podMtu([opened.backend], here));
+      await loadRules(node, here, opened.backend);
     }
     const [client, server] = pair.nodes;
     return {
@@ -72,34 +69,30 @@ function localNode({ kernel, ip }: BenchNode, index: number, settings: BackendSe
   });
 }
 
-function leaseFamilies(backend: Backend, { families }: LocalNode) {
-  return new Map(
-    [...families].map(([family, facts]) => [
-      family,
-      { ...facts, publicIp: facts.ip, vtep: backend.vtep(facts) },
-    ]),
-  );
+function leaseOf(backend: Backend, { name, families }: LocalNode): NodeLease {
+  const data = [...families].map(([family, facts]) => [family, backend.data(facts, family)] as const);
+  return {
+    node: name,
+    offers: [{ type: backend.type, data: new Map(data) }],
+    families: new Map([...families].map(([family, facts]) => [family, { ...facts, publicIp: facts.ip }])),
+  };
 }
 
-function podNetwork({ kernel }: BenchNode, backend: Backend): PodNetwork {
+function podNetwork({ kernel }: BenchNode): PodNetwork {
   return new PodNetwork({
     kernel,
-    backend,
-    logger: createLogger('bench', 'error'),
+    logger: LOGGER,
     onProblems: () => undefined,
     onUnderlayChange: () => undefined,
   });
 }
 
-async function loadRules(
-  { netns, ip }: BenchNode,
-  local: LocalNode,
-  settings: BackendSettings,
-): Promise<void> {
+async function loadRules({ netns, ip }: BenchNode, local: LocalNode, backend: Backend): Promise<void> {
   const podCidr = local.families.get(4)?.podCidr ?? NETWORK;
   const nft = NftSocket.open({ netns: netns.fd });
   await nft.load(
-    renderMasquerade([{ podCidr, network: NETWORK }], MASQUERADE_BIT) + renderTunnelRules(settings),
+    renderMasquerade([{ podCidr, network: NETWORK }], MASQUERADE_BIT) +
+      renderTunnelRules(backend.tunnelPorts),
   );
   const proxy = new NftablesBackend(nft, {
     families: [4],

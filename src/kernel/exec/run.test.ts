@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { CommandError, run } from './run.ts';
+import { CommandError, run, runSync } from './run.ts';
 
 test('output, input, environment and folder', async () => {
   expect((await run('cat', [], { input: 'größe' })).stdout).toBe('größe');
@@ -38,4 +38,11 @@ test('a command that is not there, one that takes too long, one that is aborted'
 test('a command that does not read its input ends as it ends', async () => {
   const input = 'x'.repeat(1024 * 1024);
   expect((await run('true', [], { input })).stdout).toBe('');
+});
+
+test('in one go: output, exit code and a missing program', () => {
+  expect(runSync('cat', [], { input: 'hello' }).stdout).toBe('hello');
+  expect(() => runSync('sh', ['-c', 'echo no >&2; exit 3'])).toThrow(/exit code 3 .*: no$/);
+  expect(() => runSync('fnt-no-such-program', [])).toThrow('not started');
+  expect(() => runSync('sleep', ['5'], { timeoutMs: 20 })).toThrow('it took too long');
 });

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { withNetns } from '../netns/netns.ts';
@@ -108,6 +108,46 @@ export async function run(
     clearTimeout(timer);
     options.signal?.removeEventListener('abort', kill);
   }
+}
+
+/**
+ * As `run`, but nothing else happens meanwhile: only for what takes milliseconds and where the caller cannot wait
+ * otherwise (a daemon that goes to the background at once).
+ */
+export function runSync(
+  command: string,
+  args: readonly string[],
+  options: Omit<RunOptions, 'signal'> = {},
+): RunResult {
+  const shown = [command, ...args].join(' ');
+  const started = performance.now();
+  const begin = () =>
+    spawnSync(command, args, {
+      encoding: 'utf8',
+      env: options.env ?? process.env,
+      timeout: options.timeoutMs ?? 30_000,
+      killSignal: 'SIGKILL',
+      maxBuffer: OUTPUT_LIMIT,
+      ...(options.input === undefined ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input: options.input }),
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+  const ended = options.netns === undefined ? begin() : withNetns(options.netns, begin);
+  const failure = {
+    command: shown,
+    exitCode: ended.status ?? undefined,
+    stdout: ended.stdout ?? '',
+    stderr: ended.stderr ?? '',
+    durationMs: performance.now() - started,
+  };
+  if (ended.status === 0) return failure;
+  const reason = ended.error !== undefined && 'code' in ended.error ? ended.error.code : undefined;
+  if (reason === 'ETIMEDOUT') throw new CommandError('ended, it took too long', 'COMMAND_TIMEOUT', failure);
+  if (ended.error !== undefined) {
+    const code = reason === 'ENOENT' ? 'COMMAND_NOT_FOUND' : 'COMMAND_FAILED';
+    throw new CommandError(`not started: ${ended.error.message}`, code, { ...failure, cause: ended.error });
+  }
+  const how = ended.status === null ? `ended by ${ended.signal}` : `exit code ${ended.status}`;
+  throw new CommandError(how, 'COMMAND_FAILED', failure);
 }
 
 function start(command: string, args: readonly string[], options: RunOptions): ChildProcess {

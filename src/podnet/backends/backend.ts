@@ -3,7 +3,7 @@ import type { Cidr } from '../../net/cidr.ts';
 import type { Ip, IpFamily } from '../../net/ip.ts';
 import type { Mac } from '../../net/mac.ts';
 import type { BackendSettings } from '../network-config.ts';
-import type { FamilyLease, NodeLease } from '../node-lease.ts';
+import type { FamilyLease, NodeLease, Offer } from '../node-lease.ts';
 import type { Entry } from './entry.ts';
 
 /** The network that carries the cluster, as this node is connected to it. */
@@ -18,6 +18,8 @@ export interface Underlay {
 /** This node's part in one address family. */
 export interface LocalFamily {
   readonly podCidr: Cidr;
+  /** The cluster's range, of which `podCidr` is a part. */
+  readonly network: Cidr;
   /** Address on the underlay from which this node sends. */
   readonly ip: Ip;
   /** MAC of the tunnel device; not used by backends without one. */
@@ -31,6 +33,13 @@ export interface LocalNode {
   readonly families: ReadonlyMap<IpFamily, LocalFamily>;
 }
 
+/** Another node in one family, by the offer that the two nodes meet in. */
+export interface Peer extends FamilyLease {
+  readonly node: string;
+  /** The offer's, unopened. */
+  readonly data: unknown;
+}
+
 export interface PeerPlan {
   readonly entries: readonly Entry[];
   /** Why the peer, or a family of it, is not reachable. */
@@ -40,35 +49,34 @@ export interface PeerPlan {
 /** How pods of other nodes are reached. Plans are pure: what should be in the kernel, given these facts. */
 export interface Backend {
   readonly type: BackendSettings['type'];
+  /** Tells it from another of its type, for people: `vxlan 1`. */
+  readonly name: string;
+  /** UDP ports of its tunnels: their packets need no connection tracking. */
+  readonly tunnelPorts: readonly number[];
   /** Bytes that the encapsulation takes from each packet. */
   overhead(family: IpFamily): number;
+  /** What the node publishes of itself in one family: flannel's BackendData, null for nothing. */
+  data(local: LocalFamily, family: IpFamily): unknown;
+  /** Whether an offer of this type is one that this backend can meet (the same VNI); unreadable data: yes. */
+  accepts(offer: Offer): boolean;
   /** Devices and addresses that the node itself needs. */
   planNode(local: LocalNode): Entry[];
-  planPeer(local: LocalNode, peer: NodeLease): PeerPlan;
-  /** What the node publishes of itself beside its addresses. */
-  vtep(local: LocalFamily): FamilyLease['vtep'];
+  /** Throws FlatnetError that names the peer and the field. */
+  planPeer(local: LocalNode, family: IpFamily, peer: Peer): Entry[];
 }
 
-/** The MTU of pods: the underlay's less the largest encapsulation of the families in use. */
-export function podMtu(backend: Backend, local: Pick<LocalNode, 'underlay' | 'families'>): number {
-  const overheads = [...local.families.keys()].map((family) => backend.overhead(family));
+/** The MTU of pods: the underlay's less the largest encapsulation of the backends and families in use. */
+export function podMtu(
+  backends: readonly Backend[],
+  local: Pick<LocalNode, 'underlay' | 'families'>,
+): number {
+  const families = [...local.families.keys()];
+  const overheads = backends.flatMap((backend) => families.map((family) => backend.overhead(family)));
   return local.underlay.mtu - Math.max(0, ...overheads);
 }
 
-/** What every backend does: family by family, where both nodes have it. */
-export function planFamilies(
-  type: Backend['type'],
-  local: LocalNode,
-  peer: NodeLease,
-  planFamily: (family: IpFamily, here: LocalFamily, there: FamilyLease) => Entry[],
-): PeerPlan {
-  if (peer.backendType !== type) {
-    const problem = new FlatnetError(
-      `node ${peer.node}: annotation flannel.alpha.coreos.com/backend-type is "${peer.backendType}", but this node has "${type}"`,
-      { code: 'BACKEND_MISMATCH', hint: 'give all nodes the same network.Backend.Type' },
-    );
-    return { entries: [], problems: [problem] };
-  }
+/** What the node needs to reach a peer by one backend: family by family, where both nodes have it. */
+export function planPeer(backend: Backend, local: LocalNode, peer: NodeLease, offer: Offer): PeerPlan {
   const entries: Entry[] = [];
   const problems: FlatnetError[] = [];
   for (const [family, here] of local.families) {
@@ -76,7 +84,8 @@ export function planFamilies(
     if (there === undefined) continue;
     try {
       refuseOverlap(local, here, peer.node, there);
-      entries.push(...planFamily(family, here, there));
+      const data = offer.data.get(family) ?? null;
+      entries.push(...backend.planPeer(local, family, { ...there, node: peer.node, data }));
     } catch (error) {
       if (!(error instanceof FlatnetError)) throw error;
       problems.push(error);

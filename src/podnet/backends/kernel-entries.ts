@@ -2,7 +2,8 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { Link, NewRoute } from '../../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../../kernel/netlink/route-kernel.ts';
 import { Cidr } from '../../net/cidr.ts';
-import { KIND_ORDER, type Entry, type LinkEntry } from './entry.ts';
+import { KIND_ORDER, type Entry, type LinkEntry, type VxlanLinkEntry } from './entry.ts';
+import type { EntryDriver } from './entry-driver.ts';
 
 /**
  * rtm_protocol of our routes: the letter F, so that `ip route show proto 70` lists them and nothing else is ever
@@ -11,31 +12,94 @@ import { KIND_ORDER, type Entry, type LinkEntry } from './entry.ts';
 export const ROUTE_PROTOCOL = 70;
 
 /** The alias that marks a device as ours; a device of the same name without it is adopted, never pruned. */
-const DEVICE_ALIAS = 'flatnet';
+export const DEVICE_ALIAS = 'flatnet';
 
 /** IFA_F_PERMANENT addresses of scope global; link-local ones the kernel makes itself. */
 const SCOPE_GLOBAL = 0;
 
-type VxlanLink = Link & { readonly vxlan: NonNullable<Link['vxlan']> };
+/** What rtnetlink makes: everything but the devices and peers that a backend's own driver has. */
+export class KernelEntries implements EntryDriver {
+  readonly #kernel: RouteKernel;
 
-/** What of ours is in the kernel: our routes, and our devices (marked, or wanted by name) with all that is on them. */
-export function observe(kernel: RouteKernel, wantedDevices: ReadonlySet<string>): Entry[] {
-  const links = kernel.links();
-  const names = new Map(links.map((link) => [link.index, link.name]));
-  const entries: Entry[] = [];
-  for (const link of links) {
-    if (!isVxlan(link) || (link.alias !== DEVICE_ALIAS && !wantedDevices.has(link.name))) continue;
-    entries.push(...observeDevice(kernel, link, names));
+  constructor(kernel: RouteKernel) {
+    this.#kernel = kernel;
   }
-  for (const route of kernel.routes({ protocol: ROUTE_PROTOCOL })) {
-    const { destination, gateway, link, onlink, table, type } = route;
-    if (table !== 254 || type !== 'unicast' || gateway === undefined || link === undefined) continue;
-    entries.push({ kind: 'route', device: names.get(link) ?? `#${link}`, destination, via: gateway, onlink });
+
+  handles(entry: Entry): boolean {
+    switch (entry.kind) {
+      case 'link':
+        return entry.type === 'vxlan';
+      case 'wireguard-peer':
+      case 'udp-peer':
+        return false;
+      default:
+        return true;
+    }
   }
-  return entries;
+
+  /** What of ours is in the kernel: our routes, and our devices (marked, or wanted by name) with all that is on them. */
+  observe(wantedDevices: ReadonlySet<string>): Entry[] {
+    const kernel = this.#kernel;
+    const links = kernel.links();
+    const names = new Map(links.map((link) => [link.index, link.name]));
+    const entries: Entry[] = [];
+    for (const link of links) {
+      if (link.alias !== DEVICE_ALIAS && !wantedDevices.has(link.name)) continue;
+      entries.push(...observeDevice(kernel, link, names));
+    }
+    for (const route of kernel.routes({ protocol: ROUTE_PROTOCOL })) {
+      const { destination, gateway, link, onlink, table, type } = route;
+      if (table !== 254 || type !== 'unicast' || link === undefined) continue;
+      const via = gateway === undefined ? {} : { via: gateway };
+      entries.push({ kind: 'route', device: names.get(link) ?? `#${link}`, destination, ...via, onlink });
+    }
+    return entries;
+  }
+
+  put(entry: Entry): void {
+    const kernel = this.#kernel;
+    switch (entry.kind) {
+      case 'link':
+        if (entry.type === 'vxlan') putVxlan(kernel, entry);
+        return;
+      case 'address':
+        kernel.replaceAddress({
+          link: indexOf(kernel, entry.device),
+          ip: entry.address.ip,
+          prefixLength: entry.address.prefixLength,
+          // Nobody else can have it: waiting a second for duplicate address detection would only cost packets.
+          ...(entry.address.family === 6 ? { noDad: true } : {}),
+        });
+        return;
+      case 'neighbour':
+        kernel.setNeighbour({ link: indexOf(kernel, entry.device), ip: entry.ip, mac: entry.mac });
+        return;
+      case 'fdb':
+        kernel.setFdbEntry({ link: indexOf(kernel, entry.device), mac: entry.mac, destination: entry.via });
+        return;
+      case 'route':
+        kernel.replaceRoute(asRoute(kernel, entry));
+        return;
+      default:
+    }
+  }
+
+  remove(entry: Entry): void {
+    const link = entry.kind === 'route' ? undefined : this.#kernel.link(entry.device)?.index;
+    try {
+      if (entry.kind === 'route') {
+        const { destination, via } = entry;
+        const gateway = via === undefined ? {} : { gateway: via };
+        this.#kernel.deleteRoute({ destination, ...gateway, protocol: ROUTE_PROTOCOL });
+      } else if (link !== undefined) removeFrom(this.#kernel, link, entry);
+    } catch (error) {
+      const gone = ['ESRCH', 'ENOENT', 'ENODEV', 'EADDRNOTAVAIL'];
+      if (!(error instanceof FlatnetError) || !gone.includes(error.code)) throw error;
+    }
+  }
 }
 
-function observeDevice(kernel: RouteKernel, link: VxlanLink, names: ReadonlyMap<number, string>): Entry[] {
+function observeDevice(kernel: RouteKernel, link: Link, names: ReadonlyMap<number, string>): Entry[] {
   const device = link.name;
   const entries: Entry[] = [];
   const entry = asEntry(link, names);
@@ -54,12 +118,14 @@ function observeDevice(kernel: RouteKernel, link: VxlanLink, names: ReadonlyMap<
 }
 
 /** Undefined for a device that is not as ours are: it is then made anew. */
-function asEntry(link: VxlanLink, names: ReadonlyMap<number, string>): LinkEntry | undefined {
+function asEntry(link: Link, names: ReadonlyMap<number, string>): LinkEntry | undefined {
+  if (link.vxlan === undefined) return undefined;
   const { vni, port, local, parent, learning, gbp } = link.vxlan;
   if (local === undefined || parent === undefined || link.mac === undefined) return undefined;
-  if (learning || gbp || !link.up || link.alias !== DEVICE_ALIAS) return undefined;
+  if (!link.up || link.alias !== DEVICE_ALIAS) return undefined;
   return {
     kind: 'link',
+    type: 'vxlan',
     device: link.name,
     vni,
     port,
@@ -67,47 +133,9 @@ function asEntry(link: VxlanLink, names: ReadonlyMap<number, string>): LinkEntry
     underlay: names.get(parent) ?? `#${parent}`,
     mtu: link.mtu,
     mac: link.mac,
+    learning,
+    gbp,
   };
-}
-
-/** Makes the entry, in place of one with the same key. Throws FlatnetError in the kernel's words. */
-export function put(kernel: RouteKernel, entry: Entry): void {
-  switch (entry.kind) {
-    case 'link':
-      putLink(kernel, entry);
-      return;
-    case 'address':
-      kernel.replaceAddress({
-        link: indexOf(kernel, entry.device),
-        ip: entry.address.ip,
-        prefixLength: entry.address.prefixLength,
-        // Nobody else can have it: waiting a second for duplicate address detection would only cost packets.
-        ...(entry.address.family === 6 ? { noDad: true } : {}),
-      });
-      return;
-    case 'neighbour':
-      kernel.setNeighbour({ link: indexOf(kernel, entry.device), ip: entry.ip, mac: entry.mac });
-      return;
-    case 'fdb':
-      kernel.setFdbEntry({ link: indexOf(kernel, entry.device), mac: entry.mac, destination: entry.via });
-      return;
-    case 'route':
-      kernel.replaceRoute(asRoute(kernel, entry));
-      return;
-  }
-}
-
-/** Removes the entry; one that is gone already is no error. */
-export function remove(kernel: RouteKernel, entry: Entry): void {
-  const link = entry.kind === 'route' ? undefined : kernel.link(entry.device)?.index;
-  try {
-    if (entry.kind === 'route') {
-      kernel.deleteRoute({ destination: entry.destination, gateway: entry.via, protocol: ROUTE_PROTOCOL });
-    } else if (link !== undefined) removeFrom(kernel, link, entry);
-  } catch (error) {
-    const gone = ['ESRCH', 'ENOENT', 'ENODEV', 'EADDRNOTAVAIL'];
-    if (!(error instanceof FlatnetError) || !gone.includes(error.code)) throw error;
-  }
 }
 
 function removeFrom(kernel: RouteKernel, link: number, entry: Exclude<Entry, { kind: 'route' }>): void {
@@ -124,6 +152,7 @@ function removeFrom(kernel: RouteKernel, link: number, entry: Exclude<Entry, { k
     case 'fdb':
       kernel.deleteFdbEntry({ link, mac: entry.mac, destination: entry.via });
       return;
+    default:
   }
 }
 
@@ -132,7 +161,7 @@ export function inOrder<T extends Entry>(entries: readonly T[]): T[] {
   return [...entries].sort((a, b) => KIND_ORDER.indexOf(a.kind) - KIND_ORDER.indexOf(b.kind));
 }
 
-function putLink(kernel: RouteKernel, entry: LinkEntry): void {
+function putVxlan(kernel: RouteKernel, entry: VxlanLinkEntry): void {
   const existing = kernel.link(entry.device);
   if (existing !== undefined && isCompatible(kernel, existing, entry)) {
     kernel.changeLink(existing.index, { mtu: entry.mtu, alias: DEVICE_ALIAS, up: true });
@@ -161,7 +190,7 @@ function putLink(kernel: RouteKernel, entry: LinkEntry): void {
 }
 
 /** Whether what cannot be changed on a living VXLAN device is right already. */
-function isCompatible(kernel: RouteKernel, link: Link, entry: LinkEntry): boolean {
+function isCompatible(kernel: RouteKernel, link: Link, entry: VxlanLinkEntry): boolean {
   const { vxlan } = link;
   return (
     vxlan !== undefined &&
@@ -177,7 +206,7 @@ function isCompatible(kernel: RouteKernel, link: Link, entry: LinkEntry): boolea
 function asRoute(kernel: RouteKernel, entry: Extract<Entry, { kind: 'route' }>): NewRoute {
   return {
     destination: entry.destination,
-    gateway: entry.via,
+    ...(entry.via === undefined ? {} : { gateway: entry.via }),
     link: indexOf(kernel, entry.device),
     onlink: entry.onlink,
     protocol: ROUTE_PROTOCOL,
@@ -189,5 +218,3 @@ function indexOf(kernel: RouteKernel, device: string): number {
   if (link !== undefined) return link.index;
   throw new FlatnetError(`there is no device ${device}`, { code: 'ENODEV', retryable: true });
 }
-
-const isVxlan = (link: Link): link is VxlanLink => link.vxlan !== undefined;

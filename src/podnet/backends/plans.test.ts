@@ -4,9 +4,10 @@ import { Cidr } from '../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../net/ip.ts';
 import { Mac } from '../../net/mac.ts';
 import type { NodeLease } from '../node-lease.ts';
-import { podMtu, type Backend, type LocalNode } from './backend.ts';
+import { planPeer, podMtu, type Backend, type LocalNode, type PeerPlan } from './backend.ts';
 import { entryKey, formatEntry } from './entry.ts';
 import { HostGwBackend } from './hostgw/host-gw.ts';
+import { meet } from './meeting.ts';
 import { VxlanBackend } from './vxlan/vxlan.ts';
 
 const mac = (n: number): Mac => Mac.parse(`02:00:00:00:00:${n.toString(16).padStart(2, '0')}`);
@@ -15,8 +16,24 @@ const here: LocalNode = {
   name: 'node-1',
   underlay: { device: 'eth0', mtu: 1500, onLink: [Cidr.parse('172.30.0.0/24'), Cidr.parse('fd00:30::/64')] },
   families: new Map([
-    [4, { podCidr: Cidr.parse('10.244.1.0/24'), ip: Ip.parse('172.30.0.1'), vtepMac: mac(1) }],
-    [6, { podCidr: Cidr.parse('fd00:10:244:1::/64'), ip: Ip.parse('fd00:30::1'), vtepMac: mac(0x61) }],
+    [
+      4,
+      {
+        podCidr: Cidr.parse('10.244.1.0/24'),
+        network: Cidr.parse('10.244.0.0/16'),
+        ip: Ip.parse('172.30.0.1'),
+        vtepMac: mac(1),
+      },
+    ],
+    [
+      6,
+      {
+        podCidr: Cidr.parse('fd00:10:244:1::/64'),
+        network: Cidr.parse('fd00:10:244::/56'),
+        ip: Ip.parse('fd00:30::1'),
+        vtepMac: mac(0x61),
+      },
+    ],
   ]),
 };
 
@@ -24,32 +41,26 @@ function peer(
   n: number,
   changes: { ip?: string; type?: string; vni?: number; podCidr?: string } = {},
 ): NodeLease {
-  const vtep = { vni: changes.vni ?? 1, mac: mac(n) };
-  const backendType = changes.type ?? 'vxlan';
+  const type = changes.type ?? 'vxlan';
+  const data = type === 'vxlan' ? { VNI: changes.vni ?? 1, VtepMAC: mac(n).toString() } : null;
+  const podCidr = Cidr.parse(changes.podCidr ?? `10.244.${n}.0/24`);
   return {
     node: `node-${n}`,
-    backendType,
-    families: new Map<IpFamily, NonNullable<ReturnType<NodeLease['families']['get']>>>([
-      [
-        4,
-        {
-          podCidr: Cidr.parse(changes.podCidr ?? `10.244.${n}.0/24`),
-          publicIp: Ip.parse(changes.ip ?? `172.30.0.${n}`),
-          vtep: backendType === 'vxlan' ? vtep : undefined,
-        },
-      ],
-    ]),
+    offers: [{ type, data: new Map<IpFamily, unknown>([[4, data]]) }],
+    families: new Map([[4, { podCidr, publicIp: Ip.parse(changes.ip ?? `172.30.0.${n}`) }]]),
   };
 }
 
 const vxlan = (directRouting = false): Backend =>
   new VxlanBackend({ type: 'vxlan', vni: 1, port: 8472, directRouting, underlayMtu: undefined });
 
+function plan(backend: Backend, lease: NodeLease): PeerPlan {
+  return planPeer(backend, here, lease, meet([backend], lease).offer);
+}
 const planned = (backend: Backend, lease: NodeLease): string[] =>
-  backend.planPeer(here, lease).entries.map(formatEntry);
+  plan(backend, lease).entries.map(formatEntry);
 const problems = (backend: Backend, lease: NodeLease): string =>
-  backend
-    .planPeer(here, lease)
+  plan(backend, lease)
     .problems.map(({ message }) => message)
     .join();
 
@@ -77,12 +88,6 @@ describe('vxlan', () => {
   });
 
   test.each<[string, NodeLease, string]>([
-    [
-      'another VNI',
-      peer(2, { vni: 9 }),
-      'its annotation says VNI 9, but this node has network.Backend.VNI 1',
-    ],
-    ['another backend', peer(2, { type: 'host-gw' }), 'backend-type is "host-gw", but this node has "vxlan"'],
     ['our pod CIDR', peer(2, { podCidr: '10.244.0.0/16' }), 'pod CIDR 10.244.0.0/16 overlaps 10.244.1.0/24'],
     ['our address', peer(2, { ip: '172.30.0.1' }), "public IP 172.30.0.1 is this node's own"],
   ])('a peer with %s is reported and not programmed', (_, lease, message) => {
@@ -90,6 +95,13 @@ describe('vxlan', () => {
     expect(problems(vxlan(), lease)).toContain(message);
     expect(planned(vxlan(), lease)).toEqual([]);
   });
+});
+
+test.each<[string, NodeLease, string]>([
+  ['VNI', peer(2, { vni: 9 }), 'node node-2 has backend vxlan {"VNI":9,"VtepMAC":"02:00:00:00:00:02"}'],
+  ['type', peer(2, { type: 'host-gw' }), 'node node-2 has backend host-gw, but this node has vxlan 1'],
+])('nodes whose backends differ in %s do not meet', (_, lease, message) => {
+  expect(() => meet([vxlan()], lease)).toThrow(message);
 });
 
 describe('host-gw', () => {
@@ -111,15 +123,15 @@ describe('host-gw', () => {
 
 test('pods get the MTU that is left by the largest encapsulation in use', () => {
   const v4 = { ...here, families: new Map([...here.families].filter(([family]) => family === 4)) };
-  expect(podMtu(vxlan(), v4)).toBe(1450);
-  expect(podMtu(vxlan(), here)).toBe(1430);
-  expect(podMtu(new HostGwBackend(), here)).toBe(1500);
+  expect(podMtu([vxlan()], v4)).toBe(1450);
+  expect(podMtu([vxlan()], here)).toBe(1430);
+  expect(podMtu([new HostGwBackend()], here)).toBe(1500);
 });
 
 test('plans of different peers never meet, whatever subset of the cluster is planned', () => {
   fc.assert(
     fc.property(fc.uniqueArray(fc.integer({ min: 2, max: 250 })), fc.boolean(), (nodes, direct) => {
-      const keys = nodes.flatMap((n) => vxlan(direct).planPeer(here, peer(n)).entries.map(entryKey));
+      const keys = nodes.flatMap((n) => plan(vxlan(direct), peer(n)).entries.map(entryKey));
       expect(new Set(keys).size).toBe(keys.length);
       expect(keys.filter((key) => key.startsWith('route'))).toHaveLength(nodes.length);
     }),

@@ -1,5 +1,3 @@
-import type { BackendSettings } from '../network-config.ts';
-
 export const TUNNEL_TABLE = 'flatnet-tunnel';
 
 /**
@@ -7,14 +5,14 @@ export const TUNNEL_TABLE = 'flatnet-tunnel';
  * forwarded, and following the outer ones too costs some five per cent of the throughput. They need no state, since
  * both directions go to the same port. As one transaction it takes the place of the table that may be there.
  */
-export function renderTunnelRules(settings: BackendSettings): string {
+export function renderTunnelRules(ports: readonly number[]): string {
   const remove = `add table inet ${TUNNEL_TABLE}\ndelete table inet ${TUNNEL_TABLE}\n`;
-  if (settings.type !== 'vxlan') return remove;
+  if (ports.length === 0) return remove;
   const chain = (hook: string): string[] => [
     `  chain ${hook} {`,
     // Before connection tracking, which begins at priority -200.
     `    type filter hook ${hook} priority raw; policy accept;`,
-    `    udp dport ${settings.port} notrack`,
+    `    udp dport { ${ports.join(', ')} } notrack`,
     '  }',
   ];
   const lines = [

@@ -3,15 +3,15 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { FlatnetError } from '../../../src/errors/flatnet-error.ts';
 import type { RouteKernel } from '../../../src/kernel/netlink/route-kernel.ts';
 import { Cidr } from '../../../src/net/cidr.ts';
-import { Ip } from '../../../src/net/ip.ts';
+import { Ip, type IpFamily } from '../../../src/net/ip.ts';
 import { Mac } from '../../../src/net/mac.ts';
 import type { Backend, LocalNode } from '../../../src/podnet/backends/backend.ts';
 import { formatEntry } from '../../../src/podnet/backends/entry.ts';
 import { HostGwBackend } from '../../../src/podnet/backends/hostgw/host-gw.ts';
-import { observe, ROUTE_PROTOCOL } from '../../../src/podnet/backends/kernel-entries.ts';
+import { KernelEntries, ROUTE_PROTOCOL } from '../../../src/podnet/backends/kernel-entries.ts';
 import { VxlanBackend } from '../../../src/podnet/backends/vxlan/vxlan.ts';
 import type { FamilyLease, NodeLease } from '../../../src/podnet/node-lease.ts';
-import { PodNetwork } from '../../../src/podnet/pod-network.ts';
+import { PodNetwork, type Ways } from '../../../src/podnet/pod-network.ts';
 
 /** A kernel with a link `eth0` that is up and has 172.30.0.1/24 and fd00:30::1/64. */
 export type KernelUnderTest = () => { kernel: RouteKernel; dispose: () => void };
@@ -23,8 +23,24 @@ const local = (mtu = 1500): LocalNode => ({
   name: 'node-1',
   underlay: { device: 'eth0', mtu, onLink: [Cidr.parse('172.30.0.0/24'), Cidr.parse('fd00:30::/64')] },
   families: new Map([
-    [4, { podCidr: Cidr.parse('10.244.1.0/24'), ip: Ip.parse('172.30.0.1'), vtepMac: mac(1) }],
-    [6, { podCidr: Cidr.parse('fd00:10:244:1::/64'), ip: Ip.parse('fd00:30::1'), vtepMac: mac(0x61) }],
+    [
+      4,
+      {
+        podCidr: Cidr.parse('10.244.1.0/24'),
+        network: Cidr.parse('10.244.0.0/16'),
+        ip: Ip.parse('172.30.0.1'),
+        vtepMac: mac(1),
+      },
+    ],
+    [
+      6,
+      {
+        podCidr: Cidr.parse('fd00:10:244:1::/64'),
+        network: Cidr.parse('fd00:10:244::/56'),
+        ip: Ip.parse('fd00:30::1'),
+        vtepMac: mac(0x61),
+      },
+    ],
   ]),
 });
 
@@ -34,15 +50,16 @@ function lease(
   changes: { mac?: Mac; host?: number; node?: string } = {},
 ): NodeLease {
   const host = changes.host ?? n;
-  const vtep = backend.type === 'vxlan' ? { vni: 1, mac: changes.mac ?? mac(n) } : undefined;
-  const families = new Map<4 | 6, FamilyLease>([
-    [4, { podCidr: Cidr.parse(`10.244.${n}.0/24`), publicIp: Ip.parse(`172.30.0.${host}`), vtep }],
-    [
-      6,
-      { podCidr: Cidr.parse(`fd00:10:244:${v6(n)}::/64`), publicIp: Ip.parse(`fd00:30::${v6(host)}`), vtep },
-    ],
+  const vtepMac = changes.mac ?? mac(n);
+  const families = new Map<IpFamily, FamilyLease>([
+    [4, { podCidr: Cidr.parse(`10.244.${n}.0/24`), publicIp: Ip.parse(`172.30.0.${host}`) }],
+    [6, { podCidr: Cidr.parse(`fd00:10:244:${v6(n)}::/64`), publicIp: Ip.parse(`fd00:30::${v6(host)}`) }],
   ]);
-  return { node: changes.node ?? `node-${n}`, backendType: backend.type, families };
+  const data = [...local().families].map(
+    ([family, facts]) => [family, backend.data({ ...facts, vtepMac }, family)] as const,
+  );
+  const offers = [{ type: backend.type, data: new Map(data) }] as const;
+  return { node: changes.node ?? `node-${n}`, offers, families };
 }
 
 const BACKENDS: readonly Backend[] = [
@@ -50,41 +67,43 @@ const BACKENDS: readonly Backend[] = [
   new VxlanBackend({ type: 'vxlan', vni: 1, port: 8472, directRouting: true, underlayMtu: undefined }),
   new HostGwBackend(),
 ];
+const waysOf = (backend: Backend): Ways => ({ backends: [backend], drivers: [] });
 const DEVICES = new Set(['flannel.1', 'flannel-v6.1']);
 
 /** What every backend does on every kernel, the fake one and the real one. */
 export function describePodNetwork(where: string, kernelUnderTest: KernelUnderTest): void {
+  function start(given?: RouteKernel) {
+    const under = given === undefined ? kernelUnderTest() : { kernel: given, dispose: () => undefined };
+    const stop = new AbortController();
+    const problems = new Map<string, string>();
+    const network = new PodNetwork({
+      kernel: under.kernel,
+      logger: pino({ level: 'silent' }),
+      onProblems: (node: string, found: readonly FlatnetError[]) =>
+        problems.set(node, found.map(({ message }) => message).join()),
+      onUnderlayChange: () => undefined,
+    });
+    const running = network.run(stop.signal);
+    const end = async (): Promise<void> => {
+      stop.abort();
+      await running;
+    };
+    onTestFinished(async () => {
+      await end();
+      under.dispose();
+    });
+    const inKernel = (): string[] => new KernelEntries(under.kernel).observe(DEVICES).map(formatEntry).sort();
+    const settled = async (): Promise<void> =>
+      vi.waitFor(() => expect(inKernel()).toEqual(network.desiredEntries().map(formatEntry).sort()), 3000);
+    return { kernel: under.kernel, network, problems, inKernel, settled, end };
+  }
+
   describe.each(BACKENDS)(`$type on ${where}`, (backend) => {
-    function start(given?: RouteKernel) {
-      const under = given === undefined ? kernelUnderTest() : { kernel: given, dispose: () => undefined };
-      const stop = new AbortController();
-      const problems = new Map<string, string>();
-      const network = new PodNetwork({
-        kernel: under.kernel,
-        backend,
-        logger: pino({ level: 'silent' }),
-        onProblems: (node: string, found: readonly FlatnetError[]) =>
-          problems.set(node, found.map(({ message }) => message).join()),
-        onUnderlayChange: () => undefined,
-      });
-      const running = network.run(stop.signal);
-      const end = async (): Promise<void> => {
-        stop.abort();
-        await running;
-      };
-      onTestFinished(async () => {
-        await end();
-        under.dispose();
-      });
-      const inKernel = (): string[] => observe(under.kernel, DEVICES).map(formatEntry).sort();
-      const settled = async (): Promise<void> =>
-        vi.waitFor(() => expect(inKernel()).toEqual(network.desiredEntries().map(formatEntry).sort()), 3000);
-      return { kernel: under.kernel, network, problems, inKernel, settled, end };
-    }
+    const ways = waysOf(backend);
 
     async function threeNodes() {
       const world = start();
-      world.network.setLocal(local());
+      world.network.setLocal(local(), ways);
       for (const n of [2, 3]) world.network.setPeer(lease(backend, n));
       world.network.allowPrune();
       await vi.waitFor(() => expect(world.inKernel().join('\n')).toContain('fd00:10:244:3::/64'));
@@ -118,7 +137,7 @@ export function describePodNetwork(where: string, kernelUnderTest: KernelUnderTe
         onEvent: (event) => events.push(event.kind),
       });
       const second = start(first.kernel);
-      second.network.setLocal(local());
+      second.network.setLocal(local(), ways);
       second.network.setPeer(lease(backend, 3));
       await new Promise((resolve) => setImmediate(resolve));
       expect(second.inKernel().join('\n')).toContain('route 10.244.2.0/24');
@@ -174,7 +193,7 @@ export function describePodNetwork(where: string, kernelUnderTest: KernelUnderTe
     test('the devices follow the MTU of the underlay without being made anew', async () => {
       const { kernel, network, settled } = await threeNodes();
       const index = kernel.link('flannel.1')?.index;
-      network.setLocal(local(1400));
+      network.setLocal(local(1400), ways);
       await settled();
       expect(kernel.link('flannel.1')).toMatchObject({ index, mtu: 1350 });
       expect(kernel.link('flannel-v6.1')?.mtu).toBe(1330);

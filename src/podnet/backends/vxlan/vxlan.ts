@@ -1,17 +1,11 @@
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import type { IpFamily } from '../../../net/ip.ts';
-import type { VxlanSettings } from '../../network-config.ts';
-import type { FamilyLease, NodeLease } from '../../node-lease.ts';
-import {
-  isOnLink,
-  planFamilies,
-  type Backend,
-  type LocalFamily,
-  type LocalNode,
-  type PeerPlan,
-} from '../backend.ts';
+import type { Offer } from '../../node-lease.ts';
+import { isOnLink, type Backend, type LocalFamily, type LocalNode, type Peer } from '../backend.ts';
 import type { Entry } from '../entry.ts';
+import type { VxlanSettings } from './settings.ts';
+import { readVtep, type Vtep } from './vtep.ts';
 
 /** Inner Ethernet 14, VXLAN 8, UDP 8 and the outer IP header of 20 or 40 bytes (RFC 7348, section 5). */
 const OVERHEAD: Readonly<Record<IpFamily, number>> = { 4: 50, 6: 70 };
@@ -23,18 +17,30 @@ const OVERHEAD: Readonly<Record<IpFamily, number>> = { 4: 50, 6: 70 };
  */
 export class VxlanBackend implements Backend {
   readonly type = 'vxlan';
+  readonly name: string;
+  readonly tunnelPorts: readonly number[];
   readonly #settings: VxlanSettings;
 
   constructor(settings: VxlanSettings) {
     this.#settings = settings;
+    this.name = `vxlan ${settings.vni}`;
+    this.tunnelPorts = [settings.port];
   }
 
   overhead(family: IpFamily): number {
     return OVERHEAD[family];
   }
 
-  vtep(local: LocalFamily): FamilyLease['vtep'] {
-    return { vni: this.#settings.vni, mac: local.vtepMac };
+  /** In the order in which flannel writes the fields. */
+  data({ vtepMac }: LocalFamily): unknown {
+    return { VNI: this.#settings.vni, VtepMAC: vtepMac.toString() };
+  }
+
+  accepts(offer: Offer): boolean {
+    return [...offer.data.values()].every((data) => {
+      const vni = vniOf(data);
+      return vni === undefined || vni === this.#settings.vni;
+    });
   }
 
   planNode(local: LocalNode): Entry[] {
@@ -43,6 +49,7 @@ export class VxlanBackend implements Backend {
       const device = this.#device(family);
       entries.push({
         kind: 'link',
+        type: 'vxlan',
         device,
         vni: this.#settings.vni,
         port: this.#settings.port,
@@ -50,6 +57,8 @@ export class VxlanBackend implements Backend {
         underlay: local.underlay.device,
         mtu: local.underlay.mtu - OVERHEAD[family],
         mac: vtepMac,
+        learning: false,
+        gbp: false,
       });
       // A host prefix, so that no route for the pod CIDR appears that would compete with the bridge's.
       entries.push({ kind: 'address', device, address: new Cidr(podCidr.first, family === 4 ? 32 : 128) });
@@ -57,36 +66,43 @@ export class VxlanBackend implements Backend {
     return entries;
   }
 
-  planPeer(local: LocalNode, peer: NodeLease): PeerPlan {
-    return planFamilies(this.type, local, peer, (family, _here, there) => {
-      if (this.#settings.directRouting && isOnLink(local.underlay, there.publicIp)) {
-        const { device } = local.underlay;
-        return [{ kind: 'route', device, destination: there.podCidr, via: there.publicIp, onlink: false }];
-      }
-      return this.#tunnel(family, peer.node, there);
-    });
-  }
-
-  #tunnel(family: IpFamily, node: string, { podCidr, publicIp, vtep }: FamilyLease): Entry[] {
-    if (vtep === undefined) {
-      throw new FlatnetError(`node ${node} publishes no VTEP MAC`, { code: 'INVALID_NODE_ANNOTATION' });
+  planPeer({ underlay }: LocalNode, family: IpFamily, peer: Peer): Entry[] {
+    const { podCidr, publicIp } = peer;
+    if (this.#settings.directRouting && isOnLink(underlay, publicIp)) {
+      return [{ kind: 'route', device: underlay.device, destination: podCidr, via: publicIp, onlink: false }];
     }
-    if (vtep.vni !== undefined && vtep.vni !== this.#settings.vni) {
-      throw new FlatnetError(
-        `node ${node}: its annotation says VNI ${vtep.vni}, but this node has network.Backend.VNI ${this.#settings.vni}`,
-        { code: 'VNI_MISMATCH', hint: 'give all nodes the same network.Backend.VNI' },
-      );
-    }
+    const { mac } = this.#vtepOf(peer);
     const device = this.#device(family);
     const router = podCidr.first;
     return [
-      { kind: 'neighbour', device, ip: router, mac: vtep.mac },
-      { kind: 'fdb', device, mac: vtep.mac, via: publicIp },
+      { kind: 'neighbour', device, ip: router, mac },
+      { kind: 'fdb', device, mac, via: publicIp },
       { kind: 'route', device, destination: podCidr, via: router, onlink: true },
     ];
   }
 
+  #vtepOf({ node, data }: Peer): Vtep {
+    try {
+      return readVtep(data);
+    } catch (error) {
+      if (!(error instanceof FlatnetError)) throw error;
+      throw new FlatnetError(`node ${node}: ${error.message}`, {
+        code: error.code,
+        cause: error,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      });
+    }
+  }
+
   #device(family: IpFamily): string {
     return `flannel${family === 4 ? '' : '-v6'}.${this.#settings.vni}`;
+  }
+}
+
+function vniOf(data: unknown): number | undefined {
+  try {
+    return readVtep(data).vni;
+  } catch {
+    return undefined;
   }
 }

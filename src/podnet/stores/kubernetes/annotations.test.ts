@@ -1,9 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
-import { Mac } from '../../../net/mac.ts';
 import type { NodeLease } from '../../node-lease.ts';
-import { publicIpOverwrite, publishedMac, readLease, writeLease, type AnnotatedNode } from './annotations.ts';
+import type { Publication } from '../lease-store.ts';
+import {
+  publicIpOverwrite,
+  publishedOffer,
+  readLease,
+  writePublication,
+  type AnnotatedNode,
+} from './annotations.ts';
 
 const V4 = new Map<IpFamily, Cidr>([[4, Cidr.parse('10.244.0.0/16')]]);
 const DUAL = new Map<IpFamily, Cidr>([...V4, [6, Cidr.parse('fd00::/48')]]);
@@ -39,7 +45,7 @@ describe('reading', () => {
     expect(problems).toEqual([]);
     expect(lease?.families.get(4)?.publicIp.toString()).toBe('172.30.0.2');
     expect(lease?.families.get(4)?.podCidr.toString()).toBe('10.244.2.0/24');
-    expect(writeLease(lease as NodeLease)).toEqual(flannelNode.annotations);
+    expect(writePublication(asPublication(lease as NodeLease))).toEqual(flannelNode.annotations);
   });
 
   test.each([
@@ -53,12 +59,8 @@ describe('reading', () => {
   test.each<[AnnotatedNode, string]>([
     [without('public-ip'), `node node-2: annotation ${P}public-ip is missing`],
     [withOne('public-ip', 'fd00::1'), `annotation ${P}public-ip is "fd00::1", not an IPv4 address`],
-    [withOne('backend-data', 'null'), `annotation ${P}backend-data is "null", not like`],
-    [withOne('backend-data', '{"VNI":1}'), `annotation ${P}backend-data is`],
-    [withOne('backend-data', '{"VNI":1,"VtepMAC":"zz"}'), `annotation ${P}backend-data is`],
-    [withOne('backend-data', '{"VNI":1,"VtepMAC":"00:00:00:00:00:00"}'), `annotation ${P}backend-data is`],
-    [withOne('backend-data', '{"VNI":1,"VtepMAC":"01:00:5e:00:00:01"}'), `annotation ${P}backend-data is`],
-    [withOne('backend-data', 'x'.repeat(200_000)), 'x"… (200000 characters), not like'],
+    [withOne('backend-data', '{"VNI":1'), `annotation ${P}backend-data is "{\\"VNI\\":1", which is not JSON`],
+    [withOne('backend-data', 'x'.repeat(200_000)), 'x"… (200000 characters), which is not JSON'],
     [
       withOne('public-ip', '127.0.0.1'),
       `annotation ${P}public-ip is 127.0.0.1, which is no address of a node`,
@@ -87,31 +89,36 @@ describe('reading', () => {
   });
 });
 
-const family = (podCidr: string, publicIp: string) => ({
-  podCidr: Cidr.parse(podCidr),
-  publicIp: Ip.parse(publicIp),
-  vtep: undefined,
-});
+function asPublication({ offers, families }: NodeLease): Publication {
+  const publicIps = new Map([...families].map(([family, { publicIp }]) => [family, publicIp]));
+  return { offers, publicIps };
+}
 
 test('host-gw and dual stack are written as flannel writes them', () => {
-  const families = new Map([[4 as const, family('10.244.1.0/24', '172.30.0.1')]]);
-  expect(writeLease({ node: 'a', backendType: 'host-gw', families })).toEqual({
+  const publicIps = new Map<IpFamily, Ip>([[4, Ip.parse('172.30.0.1')]]);
+  const none = new Map<IpFamily, unknown>([[4, null]]);
+  expect(writePublication({ offers: [{ type: 'host-gw', data: none }], publicIps })).toEqual({
     [`${P}backend-type`]: 'host-gw',
     [`${P}kube-subnet-manager`]: 'true',
     [`${P}backend-data`]: 'null',
     [`${P}public-ip`]: '172.30.0.1',
   });
-  const vtep = { vni: 7, mac: Mac.parse('02:00:00:00:00:07') };
-  const v6 = new Map([[6 as const, { ...family('fd00:1::/64', 'fd00::a'), vtep }]]);
-  expect(writeLease({ node: 'a', backendType: 'vxlan', families: v6 })).toMatchObject({
+  const data = new Map<IpFamily, unknown>([[6, { VNI: 7, VtepMAC: '02:00:00:00:00:07' }]]);
+  const v6 = new Map<IpFamily, Ip>([[6, Ip.parse('fd00::a')]]);
+  expect(writePublication({ offers: [{ type: 'vxlan', data }], publicIps: v6 })).toMatchObject({
     [`${P}backend-v6-data`]: '{"VNI":7,"VtepMAC":"02:00:00:00:00:07"}',
     [`${P}public-ipv6`]: 'fd00::a',
   });
 });
 
 test('what a restarted node takes from its own annotations', () => {
-  expect(publishedMac(flannelNode.annotations, 4)?.toString()).toBe('da:a5:87:d7:60:b3');
-  expect(publishedMac(flannelNode.annotations, 6)).toBeUndefined();
+  expect(publishedOffer(flannelNode.annotations, [4, 6])).toEqual({
+    type: 'vxlan',
+    data: new Map<IpFamily, unknown>([
+      [4, { VNI: 1, VtepMAC: 'da:a5:87:d7:60:b3' }],
+      [6, null],
+    ]),
+  });
   expect(publicIpOverwrite(flannelNode, 4)).toBeUndefined();
   expect(publicIpOverwrite(withOne('public-ip-overwrite', '203.0.113.9'), 4)?.toString()).toBe('203.0.113.9');
   expect(() => publicIpOverwrite(withOne('public-ip-overwrite', 'x'), 4)).toThrow(

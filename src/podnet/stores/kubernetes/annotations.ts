@@ -1,8 +1,8 @@
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
-import { Mac } from '../../../net/mac.ts';
-import type { FamilyLease, NodeLease, Vtep } from '../../node-lease.ts';
+import type { FamilyLease, NodeLease, Offer } from '../../node-lease.ts';
+import type { Publication } from '../lease-store.ts';
 
 /** flannel's default of --kube-annotation-prefix. */
 export const ANNOTATION_PREFIX = 'flannel.alpha.coreos.com/';
@@ -56,20 +56,24 @@ export function readLease(node: AnnotatedNode, networks: ReadonlyMap<IpFamily, C
   if (node.annotations[MANAGED] !== 'true') return { lease: undefined, problems: [] };
   const problems: FlatnetError[] = [];
   const found = new Map<IpFamily, FamilyLease>();
+  const data = new Map<IpFamily, unknown>();
   const backendType = node.annotations[BACKEND_TYPE];
   for (const [family, network] of networks) {
     try {
       if (backendType === undefined) throw annotationError(node.name, BACKEND_TYPE, 'is missing');
       const podCidr = podCidrOf(node, family, network);
       // Without a pod CIDR yet there is nothing to reach, and nothing wrong.
-      if (podCidr !== undefined) found.set(family, { podCidr, ...readFamily(node, family, backendType) });
+      if (podCidr === undefined) continue;
+      const publicIp = publicIpOf(node, family);
+      data.set(family, backendDataOf(node, family));
+      found.set(family, { podCidr, publicIp });
     } catch (error) {
       if (!(error instanceof FlatnetError)) throw error;
       problems.push(error);
     }
   }
   if (backendType === undefined || found.size === 0) return { lease: undefined, problems };
-  return { lease: { node: node.name, backendType, families: found }, problems };
+  return { lease: { node: node.name, offers: [{ type: backendType, data }], families: found }, problems };
 }
 
 /**
@@ -104,13 +108,19 @@ export function podCidrOf(
   return undefined;
 }
 
-/** The MAC of this node's tunnel device as published earlier: kept, so that peers need not learn another. */
-export function publishedMac(annotations: Annotations, family: IpFamily): Mac | undefined {
-  try {
-    return parseVtep(annotations[NAMES[family].data] ?? '').mac;
-  } catch {
-    return undefined;
+/** What an earlier run of this node has published; what cannot be read any more counts as nothing. */
+export function publishedOffer(annotations: Annotations, families: Iterable<IpFamily>): Offer | undefined {
+  const type = annotations[BACKEND_TYPE];
+  if (type === undefined) return undefined;
+  const data = new Map<IpFamily, unknown>();
+  for (const family of families) {
+    try {
+      data.set(family, JSON.parse(annotations[NAMES[family].data] ?? 'null'));
+    } catch {
+      data.set(family, null);
+    }
   }
+  return { type, data };
 }
 
 /** `public-ip-overwrite`: the address that an administrator wants published in place of the interface's. */
@@ -122,59 +132,38 @@ export function publicIpOverwrite(node: AnnotatedNode, family: IpFamily): Ip | u
 }
 
 /** The annotations that publish a lease, byte for byte as flannel writes them. */
-export function writeLease(lease: NodeLease): Annotations {
-  const annotations: Record<string, string> = { [BACKEND_TYPE]: lease.backendType, [MANAGED]: 'true' };
-  for (const [family, { publicIp, vtep }] of lease.families) {
+export function writePublication({ offers, publicIps }: Publication): Annotations {
+  const [{ type, data }] = offers;
+  const annotations: Record<string, string> = { [BACKEND_TYPE]: type, [MANAGED]: 'true' };
+  for (const [family, publicIp] of publicIps) {
     // A nil json.RawMessage, which is what flannel has for host-gw, is written as null.
-    annotations[NAMES[family].data] =
-      vtep === undefined ? 'null' : `{"VNI":${vtep.vni ?? 1},"VtepMAC":"${vtep.mac.toString()}"}`;
+    annotations[NAMES[family].data] = JSON.stringify(data.get(family) ?? null);
     annotations[NAMES[family].publicIp] = publicIp.toString();
   }
   return annotations;
 }
 
-function readFamily(
-  node: AnnotatedNode,
-  family: IpFamily,
-  backendType: string,
-): Pick<FamilyLease, 'publicIp' | 'vtep'> {
-  const names = NAMES[family];
-  const text = node.annotations[names.publicIp];
-  if (text === undefined) throw annotationError(node.name, names.publicIp, 'is missing');
-  const publicIp = parseIp(node.name, names.publicIp, text, family);
-  if (NO_HOSTS[family].some((range) => range.contains(publicIp))) {
-    throw annotationError(
-      node.name,
-      names.publicIp,
-      `is ${publicIp.toString()}, which is no address of a node`,
-    );
-  }
-  if (backendType !== 'vxlan') return { publicIp, vtep: undefined };
-  const data = node.annotations[names.data];
-  if (data === undefined) throw annotationError(node.name, names.data, 'is missing');
+/** null where there is nothing. Throws INVALID_NODE_ANNOTATION. */
+function backendDataOf(node: AnnotatedNode, family: IpFamily): unknown {
+  const annotation = NAMES[family].data;
+  const text = node.annotations[annotation];
+  if (text === undefined) return null;
   try {
-    return { publicIp, vtep: parseVtep(data) };
+    return JSON.parse(text) as unknown;
   } catch (cause) {
-    throw annotationError(
-      node.name,
-      names.data,
-      `is ${quote(data)}, not like {"VNI":1,"VtepMAC":"0a:…"}`,
-      cause,
-    );
+    throw annotationError(node.name, annotation, `is ${quote(text)}, which is not JSON`, cause);
   }
 }
 
-function parseVtep(text: string): Vtep {
-  const data: unknown = JSON.parse(text);
-  if (typeof data !== 'object' || data === null) throw new SyntaxError('not an object');
-  const { VNI: vni, VtepMAC: mac } = data as { VNI?: unknown; VtepMAC?: unknown };
-  if (typeof mac !== 'string') throw new SyntaxError('no VtepMAC');
-  const parsed = Mac.parse(mac);
-  // The kernel gives a device no other, and as a forwarding entry 00:00:00:00:00:00 catches all unknown traffic.
-  const isGroup = ((parsed.bytes[0] ?? 0) & 1) === 1;
-  if (isGroup || parsed.bytes.every((byte) => byte === 0))
-    throw new SyntaxError('VtepMAC is not of one host');
-  return { vni: typeof vni === 'number' ? vni : undefined, mac: parsed };
+function publicIpOf(node: AnnotatedNode, family: IpFamily): Ip {
+  const annotation = NAMES[family].publicIp;
+  const text = node.annotations[annotation];
+  if (text === undefined) throw annotationError(node.name, annotation, 'is missing');
+  const publicIp = parseIp(node.name, annotation, text, family);
+  if (NO_HOSTS[family].some((range) => range.contains(publicIp))) {
+    throw annotationError(node.name, annotation, `is ${publicIp.toString()}, which is no address of a node`);
+  }
+  return publicIp;
 }
 
 function parseIp(node: string, annotation: string, text: string, family: IpFamily): Ip {

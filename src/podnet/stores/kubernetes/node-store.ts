@@ -2,13 +2,20 @@ import type { Node } from 'kubernetes-types/core/v1.js';
 import type { ApiClient } from '../../../cluster/api-client.ts';
 import { Informer } from '../../../cluster/informer.ts';
 import { NODES } from '../../../cluster/resource-type.ts';
-import type { FlatnetError } from '../../../errors/flatnet-error.ts';
+import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { Logger } from '../../../log/logger.ts';
 import type { Cidr } from '../../../net/cidr.ts';
-import type { IpFamily } from '../../../net/ip.ts';
+import type { Ip, IpFamily } from '../../../net/ip.ts';
 import { WorkQueue } from '../../../reconcile/work-queue.ts';
-import type { NodeLease } from '../../node-lease.ts';
-import { readLease, writeLease, type Annotations } from './annotations.ts';
+import type { LeaseStore, LeaseStoreHandler, OwnNode, Publication } from '../lease-store.ts';
+import {
+  podCidrOf,
+  publicIpOverwrite,
+  publishedOffer,
+  readLease,
+  writePublication,
+  type Annotations,
+} from './annotations.ts';
 import { sameView, viewNode, type NodeView } from './node-view.ts';
 
 export interface NodeStoreOptions {
@@ -18,27 +25,17 @@ export interface NodeStoreOptions {
   readonly logger: Logger;
 }
 
-/** Called synchronously; must not throw. */
-export interface NodeStoreHandler {
-  /** This node's own object; undefined while there is none. */
-  self(node: NodeView | undefined): void;
-  /** Another node's lease; undefined when it has none (any more). */
-  peer(node: string, lease: NodeLease | undefined, problems: readonly FlatnetError[]): void;
-  /** Every node has been told once. */
-  synced(): void;
-}
-
 const PUBLISH = 'publish';
 
 /**
  * The cluster's nodes as the pod network's database, as flannel uses it with --kube-subnet-mgr: pod CIDRs from
  * spec.podCIDRs, everything else in annotations. While the API server is away the last known state stays.
  */
-export class NodeStore {
+export class NodeStore implements LeaseStore {
   readonly #options: NodeStoreOptions;
   readonly #informer: Informer<Node, NodeView>;
   readonly #queue: WorkQueue;
-  #published: NodeLease | undefined;
+  #publication: Publication | undefined;
   #available = false;
 
   constructor(options: NodeStoreOptions) {
@@ -52,8 +49,7 @@ export class NodeStore {
     });
   }
 
-  /** This node as the API server knows it. */
-  get self(): NodeView | undefined {
+  get #self(): NodeView | undefined {
     return this.#informer.get(this.#options.nodeName);
   }
 
@@ -66,9 +62,8 @@ export class NodeStore {
     return this.#informer.failure;
   }
 
-  /** Keeps this node's lease published, also when somebody removes it or the Node object is made anew. */
-  publish(lease: NodeLease): void {
-    this.#published = lease;
+  publish(publication: Publication): void {
+    this.#publication = publication;
     this.#queue.add(PUBLISH);
   }
 
@@ -79,7 +74,7 @@ export class NodeStore {
   }
 
   /** Follows the cluster until the signal is aborted; never rejects. */
-  async run(handler: NodeStoreHandler, signal: AbortSignal): Promise<void> {
+  async run(handler: LeaseStoreHandler, signal: AbortSignal): Promise<void> {
     this.#informer.subscribe({
       added: (node) => this.#tell(handler, node),
       updated: (node, old) => {
@@ -97,9 +92,9 @@ export class NodeStore {
     await Promise.all([this.#informer.run(signal), this.#queue.run(signal), synced]);
   }
 
-  #tell(handler: NodeStoreHandler, node: NodeView): void {
+  #tell(handler: LeaseStoreHandler, node: NodeView): void {
     if (node.name === this.#options.nodeName) {
-      handler.self(node);
+      handler.self(ownNode(node, this.#options.networks));
       this.#queue.add(PUBLISH);
       return;
     }
@@ -109,7 +104,7 @@ export class NodeStore {
 
   /** By the status subresource, as flannel does: rights to change Nodes otherwise are not needed. */
   async #publishDifference(): Promise<void> {
-    const { self } = this;
+    const self = this.#self;
     if (self === undefined) return;
     const annotations = this.#missingAnnotations(self);
     const setCondition = this.#available && !self.networkAvailable;
@@ -124,10 +119,41 @@ export class NodeStore {
   }
 
   #missingAnnotations(self: NodeView): Annotations {
-    if (this.#published === undefined) return {};
-    const wanted = Object.entries(writeLease(this.#published));
+    if (this.#publication === undefined) return {};
+    const wanted = Object.entries(writePublication(this.#publication));
     return Object.fromEntries(wanted.filter(([name, value]) => self.annotations[name] !== value));
   }
+}
+
+/** What is wrong in one family, or with one annotation, leaves the rest. */
+function ownNode(node: NodeView, networks: ReadonlyMap<IpFamily, Cidr>): OwnNode {
+  const problems: FlatnetError[] = [];
+  const attempt = <T>(read: () => T | undefined): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof FlatnetError)) throw error;
+      problems.push(error);
+      return undefined;
+    }
+  };
+  const podCidrs = new Map<IpFamily, Cidr>();
+  const publicIpOverwrites = new Map<IpFamily, Ip>();
+  for (const [family, network] of networks) {
+    const podCidr = attempt(() => podCidrOf(node, family, network));
+    if (podCidr !== undefined) podCidrs.set(family, podCidr);
+    const overwrite = attempt(() => publicIpOverwrite(node, family));
+    if (overwrite !== undefined) publicIpOverwrites.set(family, overwrite);
+  }
+  const published = publishedOffer(node.annotations, networks.keys());
+  return {
+    name: node.name,
+    podCidrs,
+    internalIps: node.internalIps,
+    published,
+    publicIpOverwrites,
+    problems,
+  };
 }
 
 function networkAvailable(now: Date): object {

@@ -1,0 +1,39 @@
+import { FlatnetError } from '../../errors/flatnet-error.ts';
+import type { Logger } from '../../log/logger.ts';
+import type { BackendSettings } from '../network-config.ts';
+import type { Backend } from './backend.ts';
+import type { EntryDriver } from './entry-driver.ts';
+
+/** What a backend may need of the machine. */
+export interface BackendContext {
+  readonly logger: Logger;
+  /** Descriptor of the node's network namespace; the process's own when absent. */
+  readonly netns?: number;
+}
+
+export interface OpenedBackend {
+  readonly backend: Backend;
+  /** For entries that rtnetlink cannot make. */
+  readonly drivers: readonly EntryDriver[];
+}
+
+/** The backend of the settings, and what it needs to reach the kernel. Throws FlatnetError that names what is missing. */
+export async function openBackend(
+  settings: BackendSettings,
+  _context: BackendContext,
+): Promise<OpenedBackend> {
+  switch (settings.type) {
+    case 'vxlan': {
+      const { VxlanBackend } = await import('./vxlan/vxlan.ts');
+      return { backend: new VxlanBackend(settings), drivers: [] };
+    }
+    case 'host-gw': {
+      const { HostGwBackend } = await import('./hostgw/host-gw.ts');
+      return { backend: new HostGwBackend(), drivers: [] };
+    }
+    default:
+      throw new FlatnetError(`network.Backend.Type ${settings.type} is not there yet`, {
+        code: 'BACKEND_MISSING',
+      });
+  }
+}
