@@ -5,12 +5,13 @@ import { invalidConfig } from '../proxy/config/read-yaml.ts';
 
 /** Go's encoding/json takes field names in any case, so files have them in any. */
 const NAMES = new Map(
-  [
-    ...['Network', 'IPv6Network', 'EnableIPv4', 'EnableIPv6', 'EnableNFTables', 'Backend'],
-    ...['SubnetLen', 'SubnetMin', 'SubnetMax', 'IPv6SubnetLen', 'IPv6SubnetMin', 'IPv6SubnetMax'],
-    ...['Type', 'VNI', 'Port', 'GBP', 'Learning', 'DirectRouting', 'MTU', 'MTUV6', 'MacPrefix'],
-    ...['PSK', 'ListenPort', 'ListenPortV6', 'Mode', 'PersistentKeepaliveInterval'],
-  ].map((name) => [name.toLowerCase(), name]),
+  (
+    'Network IPv6Network EnableIPv4 EnableIPv6 EnableNFTables Backend SubnetLen SubnetMin SubnetMax ' +
+    'IPv6SubnetLen IPv6SubnetMin IPv6SubnetMax Type VNI Port GBP Learning DirectRouting MTU PSK ' +
+    'ListenPort ListenPortV6 Mode PersistentKeepaliveInterval'
+  )
+    .split(' ')
+    .map((name) => [name.toLowerCase(), name]),
 );
 
 export interface NetConf {
