@@ -1,6 +1,7 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { type Cidr } from '../../net/cidr.ts';
 import { type Ip } from '../../net/ip.ts';
+import { AddressRangeSet } from './address-range-set.ts';
 import { AddressRange } from './address-range.ts';
 import { ReservationFolder } from './reservation-folder.ts';
 import { ownerKey, type Owner, type Reservation } from './reservation.ts';
@@ -13,6 +14,14 @@ export interface AssignedAddress {
   readonly gateway: Ip;
 }
 
+/** Which addresses an owner is to have. */
+export interface ReservationWish {
+  /** One address of each; the node's pod CIDRs when absent. */
+  readonly sets?: readonly AddressRangeSet[] | undefined;
+  /** Addresses that must be among them, at most one of each set. */
+  readonly requested?: readonly Ip[];
+}
+
 /** A file without owner is held by this one, until it is reclaimed. */
 const NOBODY: Owner = { containerId: '', ifName: '' };
 
@@ -23,37 +32,44 @@ const NOBODY: Owner = { containerId: '', ifName: '' };
  */
 export class AddressPool {
   readonly #folder: ReservationFolder;
-  readonly #ranges: readonly AddressRange[];
+  readonly #podCidrs: readonly Cidr[];
+  readonly #sets: readonly AddressRangeSet[];
   readonly #byIp = new Map<string, Reservation>();
   readonly #byOwner = new Map<string, Reservation[]>();
-  readonly #last: (Ip | undefined)[];
+  /** By index of the set. */
+  readonly #last = new Map<number, Ip | undefined>();
 
-  private constructor(folder: ReservationFolder, ranges: readonly AddressRange[]) {
+  private constructor(folder: ReservationFolder, podCidrs: readonly Cidr[]) {
     this.#folder = folder;
-    this.#ranges = ranges;
-    this.#last = ranges.map((_, index) => folder.lastReserved(index));
+    this.#podCidrs = podCidrs;
+    this.#sets = podCidrs.map((cidr) => new AddressRangeSet([new AddressRange(cidr)]));
     for (const { ip, owner } of folder.list()) this.#learn({ ip, ...(owner ?? NOBODY) });
   }
 
-  /** `podCidrs`: at most one of each family, in the order of the node's spec.podCIDRs. Throws IPAM_IO, POD_CIDR_TOO_SMALL. */
-  static open(folderPath: string, podCidrs: readonly Cidr[]): AddressPool {
-    return new AddressPool(
-      ReservationFolder.open(folderPath),
-      podCidrs.map((cidr) => new AddressRange(cidr)),
-    );
+  /**
+   * `podCidrs`: at most one of each family, in the order of the node's spec.podCIDRs; none for a folder whose ranges
+   * come with each reservation. Throws IPAM_IO, POD_CIDR_TOO_SMALL.
+   */
+  static open(folderPath: string, podCidrs: readonly Cidr[] = []): AddressPool {
+    return new AddressPool(ReservationFolder.open(folderPath), podCidrs);
+  }
+
+  get path(): string {
+    return this.#folder.path;
   }
 
   get podCidrs(): readonly Cidr[] {
-    return this.#ranges.map((range) => range.cidr);
+    return this.#podCidrs;
   }
 
   get size(): number {
     return this.#byIp.size;
   }
 
-  /** How many pods the smallest range has room for. */
+  /** How many pods the smallest pod CIDR has room for. */
   get capacity(): bigint {
-    return this.#ranges.map((range) => range.capacity).reduce((a, b) => (a < b ? a : b));
+    const [first = 0n, ...rest] = this.#sets.map((set) => set.capacity);
+    return rest.reduce((a, b) => (a < b ? a : b), first);
   }
 
   reservations(): Reservation[] {
@@ -61,20 +77,27 @@ export class AddressPool {
   }
 
   /**
-   * Reserves one address of each range, all or none. Throws DUPLICATE_ADD when the owner holds one already,
-   * POD_CIDR_EXHAUSTED (retryable), IPAM_IO.
+   * Reserves one address of each set, all or none. Throws DUPLICATE_ADD when the owner holds one already,
+   * POD_CIDR_EXHAUSTED and ADDRESS_IN_USE (retryable), ADDRESS_NOT_IN_RANGE, IPAM_IO.
    */
-  reserve(owner: Owner): AssignedAddress[] {
-    const held = this.#byOwner.get(ownerKey(owner))?.find(({ ip }) => this.#rangeOf(ip) !== undefined);
+  reserve(owner: Owner, wish: ReservationWish = {}): AssignedAddress[] {
+    const sets = wish.sets ?? this.#sets;
+    const held = this.#byOwner.get(ownerKey(owner))?.find(({ ip }) => sets.some((set) => set.rangeOf(ip)));
     if (held !== undefined) {
       throw new FlatnetError(
         `container ${owner.containerId} already has ${held.ip.toString()} for ${owner.ifName}: a second ADD is not allowed`,
         { code: 'DUPLICATE_ADD', hint: 'call DEL for it first' },
       );
     }
+    const requested = requestedOf(sets, wish.requested ?? []);
     const taken: AssignedAddress[] = [];
     try {
-      for (const [index, range] of this.#ranges.entries()) taken.push(this.#reserveFrom(index, range, owner));
+      for (const [index, set] of sets.entries()) {
+        const ip = requested.get(set);
+        taken.push(
+          ip === undefined ? this.#reserveFrom(index, set, owner) : this.#reserveExactly(ip, set, owner),
+        );
+      }
       return taken;
     } catch (error) {
       for (const { ip } of taken) this.#free(ip);
@@ -93,13 +116,14 @@ export class AddressPool {
     return held.map(({ ip }) => ip);
   }
 
-  /** What the owner holds by the folder's own word, in the order of the pod CIDRs. Throws IPAM_IO. */
-  find(owner: Owner): AssignedAddress[] {
+  /** What the owner holds by the folder's own word, in the order of the sets. Throws IPAM_IO. */
+  find(owner: Owner, sets: readonly AddressRangeSet[] = this.#sets): AssignedAddress[] {
     const held = this.#byOwner.get(ownerKey(owner)) ?? [];
-    return this.#ranges.flatMap((range) =>
-      held
-        .filter(({ ip }) => range.contains(ip) && this.#isOnDisk(ip, owner))
-        .map(({ ip }) => assigned(range, ip)),
+    return sets.flatMap((set) =>
+      held.flatMap(({ ip }) => {
+        const range = set.rangeOf(ip);
+        return range === undefined || !this.#isOnDisk(ip, owner) ? [] : [assigned(range, ip)];
+      }),
     );
   }
 
@@ -126,22 +150,18 @@ export class AddressPool {
     return freed;
   }
 
-  #reserveFrom(index: number, range: AddressRange, owner: Owner): AssignedAddress {
-    let candidate = range.after(this.#last[index]);
+  #reserveFrom(index: number, set: AddressRangeSet, owner: Owner): AssignedAddress {
+    let candidate = set.after(this.#lastOf(index));
     // At most every known reservation stands in the way, and those that other processes made meanwhile.
-    for (let tries = 0n; tries < range.capacity; tries += 1n) {
-      if (!this.#byIp.has(candidate.toString())) {
-        if (this.#folder.reserve(candidate, owner)) {
-          this.#learn({ ip: candidate, ...owner });
-          this.#moveOn(index, candidate);
-          return assigned(range, candidate);
-        }
-        this.#learn({ ip: candidate, ...(this.#folder.ownerOf(candidate) ?? NOBODY) });
+    for (let tries = 0n; candidate !== undefined && tries < set.capacity; tries += 1n) {
+      if (this.#take(candidate.ip, owner)) {
+        this.#moveOn(index, candidate.ip);
+        return assigned(candidate.range, candidate.ip);
       }
-      candidate = range.after(candidate);
+      candidate = set.after(candidate.ip);
     }
     throw new FlatnetError(
-      `no address is free in pod CIDR ${range.cidr.toString()}: all ${range.capacity} are reserved in ${this.#folder.path}`,
+      `no address is free in pod CIDR ${set.toString()}: all ${set.capacity} are reserved in ${this.#folder.path}`,
       {
         code: 'POD_CIDR_EXHAUSTED',
         retryable: true,
@@ -150,8 +170,34 @@ export class AddressPool {
     );
   }
 
+  #reserveExactly(ip: Ip, set: AddressRangeSet, owner: Owner): AssignedAddress {
+    const range = set.rangeOf(ip);
+    if (range !== undefined && this.#take(ip, owner)) return assigned(range, ip);
+    const holder = this.#byIp.get(ip.toString())?.containerId ?? '';
+    throw new FlatnetError(
+      `the address ${ip.toString()} that was asked for is held by container ${holder === '' ? 'unknown' : holder}`,
+      { code: 'ADDRESS_IN_USE', retryable: true, hint: 'it is free when that container is gone' },
+    );
+  }
+
+  /** False when somebody holds it. */
+  #take(ip: Ip, owner: Owner): boolean {
+    if (this.#byIp.has(ip.toString())) return false;
+    if (this.#folder.reserve(ip, owner)) {
+      this.#learn({ ip, ...owner });
+      return true;
+    }
+    this.#learn({ ip, ...(this.#folder.ownerOf(ip) ?? NOBODY) });
+    return false;
+  }
+
+  #lastOf(index: number): Ip | undefined {
+    if (!this.#last.has(index)) this.#last.set(index, this.#folder.lastReserved(index));
+    return this.#last.get(index);
+  }
+
   #moveOn(index: number, ip: Ip): void {
-    this.#last[index] = ip;
+    this.#last.set(index, ip);
     try {
       this.#folder.writeLastReserved(index, ip);
     } catch (error) {
@@ -181,10 +227,6 @@ export class AddressPool {
     const onDisk = this.#folder.ownerOf(ip);
     return onDisk !== undefined && ownerKey(onDisk) === ownerKey(owner);
   }
-
-  #rangeOf(ip: Ip): AddressRange | undefined {
-    return this.#ranges.find((range) => range.cidr.contains(ip));
-  }
 }
 
 const assigned = (range: AddressRange, ip: Ip): AssignedAddress => ({
@@ -192,3 +234,22 @@ const assigned = (range: AddressRange, ip: Ip): AssignedAddress => ({
   prefixLength: range.cidr.prefixLength,
   gateway: range.gateway,
 });
+
+/** Throws ADDRESS_NOT_IN_RANGE for what no set can give, or one set should give twice. */
+function requestedOf(sets: readonly AddressRangeSet[], requested: readonly Ip[]): Map<AddressRangeSet, Ip> {
+  const found = new Map<AddressRangeSet, Ip>();
+  for (const ip of requested) {
+    const set = sets.find((each) => !found.has(each) && each.rangeOf(ip) !== undefined);
+    if (set === undefined) {
+      throw new FlatnetError(
+        `the address ${ip.toString()} that was asked for cannot be given from ${sets.join(' and ')}`,
+        {
+          code: 'ADDRESS_NOT_IN_RANGE',
+          hint: 'ask for one address of each range at most, and not for its gateway',
+        },
+      );
+    }
+    found.set(set, ip);
+  }
+  return found;
+}
