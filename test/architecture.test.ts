@@ -8,7 +8,7 @@ const SRC = join(import.meta.dirname, '..', 'src');
 const RANKS: readonly (readonly string[])[] = [
   ['errors', 'log', 'timing'],
   ['net', 'command-line'],
-  ['kernel', 'cluster'],
+  ['kernel', 'cluster', 'etcd'],
   ['reconcile'],
   ['podnet', 'cni', 'proxy', 'policy', 'ingress', 'dns'],
   ['agent', 'doctor', 'trace', 'verify'],

@@ -1,0 +1,19 @@
+import type { RawKeyValue } from './messages.ts';
+
+export interface KeyValue {
+  readonly key: string;
+  readonly value: string;
+  /** The store's revision at the last change of this key. */
+  readonly modRevision: number;
+  /** Decimal; `0` for a key that does not expire. */
+  readonly leaseId: string;
+}
+
+export function keyValue(raw: RawKeyValue): KeyValue {
+  return {
+    key: raw.key.toString(),
+    value: raw.value.toString(),
+    modRevision: Number(raw.mod_revision),
+    leaseId: raw.lease,
+  };
+}
