@@ -7,7 +7,7 @@ import { withLabLock } from '../lab/lifecycle/lab-lock.ts';
 import { checkRequirements } from '../lab/lifecycle/requirements.ts';
 import { runDaemon } from '../lab/lifecycle/run-daemon.ts';
 import { bringUp } from '../lab/lifecycle/up.ts';
-import { findProgram } from '../lab/node/tool.ts';
+import { findProgram } from '../kernel/exec/find-program.ts';
 import { labFolder } from '../lab/state/lab-folder.ts';
 import { checkLabOptions, DEFAULT_LAB_OPTIONS, type LabOptions } from '../lab/state/lab-options.ts';
 import type { LabRecord } from '../lab/state/lab-record.ts';

@@ -46,6 +46,7 @@ const SIGNATURES = {
   socket: 'int socket(int domain, int type, int protocol)',
   bind: 'int bind(int fd, const void *address, uint32_t length)',
   listen: 'int listen(int fd, int backlog)',
+  connect: 'int connect(int fd, const void *address, uint32_t length)',
   send: 'long send(int fd, const void *data, size_t length, int flags)',
   recv: 'long recv(int fd, void *data, size_t length, int flags)',
   setsockopt: 'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
@@ -116,6 +117,11 @@ export function bind(fd: number, address: Uint8Array, doing = 'bind'): void {
 
 export function listen(fd: number, backlog: number, doing = 'listen'): void {
   call('listen', doing, fd, backlog);
+}
+
+/** `address` is a complete sockaddr of the socket's family. */
+export function connect(fd: number, address: Uint8Array, doing = 'connect'): void {
+  call('connect', doing, fd, address, address.length);
 }
 
 export function send(fd: number, data: Uint8Array, flags = 0, doing = 'send'): number {

@@ -1,5 +1,5 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
-import { findProgram } from '../node/tool.ts';
+import { findProgram } from '../../kernel/exec/find-program.ts';
 import { repositoryOf } from './reference.ts';
 
 /** What a container of the image runs and sees, beside the machine's own programs. */

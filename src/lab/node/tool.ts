@@ -1,6 +1,5 @@
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { findProgram } from '../../kernel/exec/find-program.ts';
 
 /** Programs of the machine that the lab is built with, and the Debian package that provides each. */
 const PACKAGES = {
@@ -29,22 +28,4 @@ export function tool(name: ToolName): string {
   }
   found.set(name, path);
   return path;
-}
-
-/** Where a program stands: PATH, then where Debian keeps programs for root. */
-export function findProgram(name: string): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
-  return folders
-    .filter((folder) => folder.startsWith('/'))
-    .map((folder) => join(folder, name))
-    .find(isExecutable);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
