@@ -1,4 +1,4 @@
-import { umlTests } from '../../uml/suite.ts';
+import { umlTests } from './suite.ts';
 
 const FILES = ['rows', 'changes', 'distribution', 'repairs'].map(
   (name) => `test/conformance/proxy/${name}.ipvs.uml.ts`,
