@@ -1,0 +1,158 @@
+import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
+import type { ConntrackKernel } from '../../kernel/conntrack/objects.ts';
+import type { RouteKernel } from '../../kernel/netlink/route-kernel.ts';
+import type { NftKernel } from '../../kernel/nft/objects.ts';
+import { writeSysctl } from '../../kernel/sysctl/sysctl.ts';
+import type { Logger } from '../../log/logger.ts';
+import { WorkQueue } from '../../reconcile/work-queue.ts';
+import type { AttachmentRecord } from '../attachments/attachment-record.ts';
+import type { PodFeature } from '../pod-feature.ts';
+import type { Attachment } from '../protocol/request.ts';
+import { describeHostPort, HostPortClaims, hostPortsOf, type HostPort } from './host-port.ts';
+import { forgetEarlierFlows, forgetFlowsToPod } from './mapped-flows.ts';
+import { PortsTableKeeper } from './ports-table-keeper.ts';
+
+export interface PortMappingsOptions {
+  readonly nft: NftKernel;
+  readonly conntrack: ConntrackKernel;
+  /** The node's own. */
+  readonly kernel: RouteKernel;
+  readonly logger: Logger;
+  /** Descriptor of the node's network namespace; the process's own when absent. */
+  readonly netns?: number;
+}
+
+interface Mapped {
+  readonly attachment: Attachment;
+  readonly ports: readonly HostPort[];
+}
+
+/** Changes that others make come in bursts. */
+const REPAIR_DELAY_MS = 50;
+
+/** Capability `portMappings`: ports of the node that lead to a pod, from wherever they are called. */
+export class PortMappings implements PodFeature {
+  readonly name = 'portMappings';
+  readonly #options: PortMappingsOptions;
+  readonly #tables: readonly PortsTableKeeper[];
+  readonly #mapped = new Map<string, Mapped>();
+  readonly #claims = new HostPortClaims();
+
+  constructor(options: PortMappingsOptions) {
+    this.#options = options;
+    this.#tables = ([4, 6] as const).map((family) => new PortsTableKeeper(options.nft, family));
+  }
+
+  /** Repairs the tables when somebody else changes them, until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { nft, logger } = this.#options;
+    const queue = new WorkQueue({
+      name: 'host ports',
+      process: async () => {
+        if (this.#sync()) logger.warn('host ports were changed by somebody else, and are as they should be');
+        return Promise.resolve();
+      },
+      logger,
+    });
+    const tables = this.#tables.map(({ table }) => table);
+    const unwatch = nft.watch(tables, () => queue.addAfter('tables', REPAIR_DELAY_MS));
+    await queue.run(signal);
+    unwatch();
+  }
+
+  add(record: AttachmentRecord): void {
+    const ports = hostPortsOf(record);
+    this.#unmap(record);
+    if (ports.length === 0) return;
+    this.#claims.claim(record, ports);
+    this.#mapped.set(keyOf(record), { attachment: record, ports });
+    try {
+      for (const table of this.#tables) table.add(ports, this.#allPorts());
+      this.#allowLoopback(record, ports);
+      forgetEarlierFlows(this.#options.conntrack, ports, () => this.#nodeAddresses());
+    } catch (error) {
+      this.#unmap(record);
+      throw error;
+    }
+  }
+
+  remove(attachment: Attachment): void {
+    this.#unmap(attachment);
+  }
+
+  check(record: AttachmentRecord): string[] {
+    const ports = hostPortsOf(record);
+    return this.#tables
+      .flatMap((table) => table.missing(ports))
+      .map(
+        (port) => `hostPort ${describeHostPort(port)} does not lead to ${port.podIp} port ${port.podPort}`,
+      );
+  }
+
+  gc(isValid: (attachment: Attachment) => boolean): void {
+    for (const { attachment } of this.#mapped.values()) {
+      if (!isValid(attachment)) this.#unmap(attachment);
+    }
+    this.#sync();
+  }
+
+  /** Throws in the kernel's words; what cannot be mapped as it stands is logged and left out. */
+  restore(records: readonly AttachmentRecord[]): void {
+    for (const { attachment, ports } of this.#mapped.values()) this.#claims.release(attachment, ports);
+    this.#mapped.clear();
+    for (const record of records) {
+      try {
+        const ports = hostPortsOf(record);
+        if (ports.length === 0) continue;
+        this.#claims.claim(record, ports);
+        this.#mapped.set(keyOf(record), { attachment: record, ports });
+        this.#allowLoopback(record, ports);
+      } catch (error) {
+        this.#options.logger.warn(
+          { container: record.containerId, pod: record.pod, error: describeError(error) },
+          'host ports of a pod cannot be restored',
+        );
+      }
+    }
+    if (this.#mapped.size > 0) this.#sync();
+    else for (const table of this.#tables) table.drop();
+  }
+
+  #sync(): boolean {
+    const all = this.#allPorts();
+    return this.#tables.map((table) => table.sync(all)).includes(true);
+  }
+
+  #unmap(attachment: Attachment): void {
+    const mapped = this.#mapped.get(keyOf(attachment));
+    if (mapped === undefined) return;
+    this.#mapped.delete(keyOf(attachment));
+    this.#claims.release(attachment, mapped.ports);
+    for (const table of this.#tables) table.remove(mapped.ports, this.#allPorts());
+    forgetFlowsToPod(this.#options.conntrack, mapped.ports);
+  }
+
+  #allPorts(): HostPort[] {
+    return [...this.#mapped.values()].flatMap(({ ports }) => ports);
+  }
+
+  /** Packets from 127.0.0.0/8 may leave by the device that leads to the pod, and their answers come in by it. */
+  #allowLoopback(record: AttachmentRecord, ports: readonly HostPort[]): void {
+    if (!ports.some(({ family }) => family === 4)) return;
+    const { kernel } = this.#options;
+    const host = kernel.link(record.hostInterface);
+    const device = host?.master === undefined ? host : kernel.link(host.master);
+    if (device === undefined) {
+      throw new FlatnetError(`interface ${record.hostInterface} of container ${record.containerId} is gone`, {
+        code: 'ENODEV',
+      });
+    }
+    writeSysctl(`net/ipv4/conf/${device.name}/route_localnet`, 1, this.#options.netns);
+  }
+
+  #nodeAddresses(): ReadonlySet<string> {
+    return new Set(this.#options.kernel.addresses().map(({ ip }) => ip.toString()));
+  }
+}
+
+const keyOf = ({ containerId, ifName }: Attachment): string => `${containerId} ${ifName}`;
