@@ -1,13 +1,14 @@
 import * as z from 'zod';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
-import type { IpFamily } from '../net/ip.ts';
+import { Ip, type IpFamily } from '../net/ip.ts';
 import { allocSchema, type AllocSettings } from './backends/alloc/settings.ts';
 import { hostGwSchema, type HostGwSettings } from './backends/hostgw/settings.ts';
 import { ipipSchema, type IpipSettings } from './backends/ipip/settings.ts';
 import { udpSchema, type UdpSettings } from './backends/udp/settings.ts';
 import { vxlanSchema, type VxlanSettings } from './backends/vxlan/settings.ts';
 import { wireguardSchema, type WireguardSettings } from './backends/wireguard/settings.ts';
+import type { SubnetFields } from './subnet-range.ts';
 
 export type BackendSettings =
   | VxlanSettings
@@ -21,6 +22,8 @@ export type BackendSettings =
 export interface NetworkConfig {
   /** The ranges of all pods of the cluster, one of each family that is enabled. */
   readonly networks: ReadonlyMap<IpFamily, Cidr>;
+  /** How the networks are divided, as written; only the etcd store reads it (subnet-range.ts). */
+  readonly subnets: ReadonlyMap<IpFamily, SubnetFields>;
   readonly backend: BackendSettings;
 }
 
@@ -35,6 +38,17 @@ const cidrOf = (family: IpFamily) =>
     });
     return z.NEVER;
   });
+
+const ipOf = (family: IpFamily) =>
+  z
+    .string()
+    .transform((text, context): Ip => {
+      const ip = Ip.tryParse(text);
+      if (ip?.family === family) return ip;
+      context.addIssue({ code: 'custom', message: `"${text}" is not an IPv${family} address` });
+      return z.NEVER;
+    })
+    .optional();
 
 const BACKENDS = ['vxlan', 'host-gw', 'ipip', 'wireguard', 'udp', 'alloc'];
 
@@ -59,7 +73,7 @@ const backendSchema = z
     ]),
   );
 
-/** Only the etcd store divides the network itself; with Kubernetes the node's podCIDR says it, so these have no effect. */
+/** The rules of the proxy are a matter of its own mode. */
 const ignored = z.unknown().optional();
 
 /**
@@ -73,12 +87,12 @@ export const networkSchema = z
     EnableIPv4: z.boolean().default(true),
     EnableIPv6: z.boolean().default(false),
     EnableNFTables: ignored,
-    SubnetLen: ignored,
-    SubnetMin: ignored,
-    SubnetMax: ignored,
-    IPv6SubnetLen: ignored,
-    IPv6SubnetMin: ignored,
-    IPv6SubnetMax: ignored,
+    SubnetLen: z.int().min(0).max(30).optional(),
+    SubnetMin: ipOf(4),
+    SubnetMax: ipOf(4),
+    IPv6SubnetLen: z.int().min(0).max(126).optional(),
+    IPv6SubnetMin: ipOf(6),
+    IPv6SubnetMax: ipOf(6),
     Backend: backendSchema.default({
       type: 'vxlan',
       vni: 1,
@@ -110,7 +124,11 @@ export const networkSchema = z
         message: 'neither EnableIPv4 nor EnableIPv6 is true',
       });
     }
-    return { networks, backend: raw.Backend };
+    const subnets = new Map<IpFamily, SubnetFields>([
+      [4, { length: raw.SubnetLen, min: raw.SubnetMin, max: raw.SubnetMax }],
+      [6, { length: raw.IPv6SubnetLen, min: raw.IPv6SubnetMin, max: raw.IPv6SubnetMax }],
+    ]);
+    return { networks, subnets, backend: raw.Backend };
   });
 
 /** Throws RANGES_OVERLAP where a pod range meets a service range, naming both fields. */
