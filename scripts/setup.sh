@@ -26,7 +26,7 @@ wanted=(ip:iproute2 nft:nftables iptables:iptables ipset:ipset conntrack:conntra
   dig:dnsutils ping:iputils-ping tcpdump:tcpdump curl:curl unzip:unzip cc:gcc ps:procps)
 # user-mode-linux has the IPVS and dummy modules that a kernel may lack; the tests of the ipvs mode run in it.
 [ "$purpose" = test ] && wanted+=(setpriv:util-linux linux.uml:user-mode-linux ipvsadm:ipvsadm insmod:kmod
-  containerd:containerd runc:runc etcd:etcd-server etcdctl:etcd-client)
+  containerd:containerd runc:runc etcd:etcd-server etcdctl:etcd-client wireguard-go:wireguard-go wg:wireguard-tools)
 missing=()
 for pair in "${wanted[@]}"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")

@@ -1,4 +1,10 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, timingSafeEqual } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  timingSafeEqual,
+} from 'node:crypto';
 import { inspect } from 'node:util';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 
@@ -8,9 +14,10 @@ const KEY_LENGTH = 32;
 /** DER of RFC 8410 around the 32 bytes of an X25519 key, as node:crypto reads and writes it. */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
-const HIDDEN = '(hidden)';
-
-/** A private or preshared key. Shows itself to nobody who prints, logs or serialises it. */
+/**
+ * A private or preshared key. Printed, logged or serialised it shows only by what it can be told from another: the
+ * beginning of its SHA-256.
+ */
 export class SecretKey {
   readonly #bytes: Buffer;
 
@@ -65,15 +72,15 @@ export class SecretKey {
   }
 
   toString(): string {
-    return HIDDEN;
+    return `hidden-${createHash('sha256').update(this.#bytes).digest('hex').slice(0, 8)}`;
   }
 
   toJSON(): string {
-    return HIDDEN;
+    return this.toString();
   }
 
   [inspect.custom](): string {
-    return HIDDEN;
+    return this.toString();
   }
 }
 

@@ -4,7 +4,7 @@ import type { Ip, IpFamily } from '../../net/ip.ts';
 import type { Mac } from '../../net/mac.ts';
 import type { BackendSettings } from '../network-config.ts';
 import type { FamilyLease, NodeLease, Offer } from '../node-lease.ts';
-import type { Entry } from './entry.ts';
+import { entryKey, type Entry } from './entry.ts';
 
 /** The network that carries the cluster, as this node is connected to it. */
 export interface Underlay {
@@ -36,8 +36,11 @@ export interface LocalNode {
 /** Another node in one family, by the offer that the two nodes meet in. */
 export interface Peer extends FamilyLease {
   readonly node: string;
-  /** The offer's, unopened. */
+  /** The offer's for this family, unopened. */
   readonly data: unknown;
+  /** The whole of it, for a backend that serves both families on one device. */
+  readonly families: NodeLease['families'];
+  readonly offer: Offer;
 }
 
 export interface PeerPlan {
@@ -77,7 +80,7 @@ export function podMtu(
 
 /** What the node needs to reach a peer by one backend: family by family, where both nodes have it. */
 export function planPeer(backend: Backend, local: LocalNode, peer: NodeLease, offer: Offer): PeerPlan {
-  const entries: Entry[] = [];
+  const entries = new Map<string, Entry>();
   const problems: FlatnetError[] = [];
   for (const [family, here] of local.families) {
     const there = peer.families.get(family);
@@ -85,13 +88,15 @@ export function planPeer(backend: Backend, local: LocalNode, peer: NodeLease, of
     try {
       refuseOverlap(local, here, peer.node, there);
       const data = offer.data.get(family) ?? null;
-      entries.push(...backend.planPeer(local, family, { ...there, node: peer.node, data }));
+      const { node, families } = peer;
+      const planned = backend.planPeer(local, family, { ...there, node, data, families, offer });
+      for (const entry of planned) entries.set(entryKey(entry), entry);
     } catch (error) {
       if (!(error instanceof FlatnetError)) throw error;
       problems.push(error);
     }
   }
-  return { entries, problems };
+  return { entries: [...entries.values()], problems };
 }
 
 export const isOnLink = (underlay: Underlay, ip: Ip): boolean =>

@@ -20,7 +20,7 @@ export interface OpenedBackend {
 /** The backend of the settings, and what it needs to reach the kernel. Throws FlatnetError that names what is missing. */
 export async function openBackend(
   settings: BackendSettings,
-  _context: BackendContext,
+  context: BackendContext,
 ): Promise<OpenedBackend> {
   switch (settings.type) {
     case 'vxlan': {
@@ -30,6 +30,10 @@ export async function openBackend(
     case 'host-gw': {
       const { HostGwBackend } = await import('./hostgw/host-gw.ts');
       return { backend: new HostGwBackend(), drivers: [] };
+    }
+    case 'wireguard': {
+      const { openWireguardBackend } = await import('./wireguard/open.ts');
+      return openWireguardBackend(settings, context);
     }
     default:
       throw new FlatnetError(`network.Backend.Type ${settings.type} is not there yet`, {
