@@ -211,18 +211,25 @@ describe('a host port leads to its pod', () => {
   });
 
   test("what listens on the node's loopback is not reached from elsewhere", async () => {
-    const script =
-      "require('net').createServer((s) => s.end('secret')).listen(9999, '127.0.0.1', () => console.log(1))";
+    const heard: string[] = [];
+    const script = `const udp = require('dgram').createSocket('udp4');
+      udp.on('message', (_, from) => { console.log(from.address); udp.send('secret', from.port, from.address); });
+      udp.bind(9999, '127.0.0.1', () => console.log('ready'));`;
     const secret = withNetns(netns.fd, () =>
       spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] }),
     );
     servers.push(secret);
     await once(secret.stdout, 'data');
-    await ip(PODS[1] ?? '', 'route add 127.0.0.1/32 via 10.244.1.1 table main').catch(() => undefined);
-    await ip(PODS[1] ?? '', 'route del local 127.0.0.0/8 dev lo table local').catch(() => undefined);
-    await ip(PODS[1] ?? '', 'route del local 127.0.0.1 dev lo table local').catch(() => undefined);
-    expect(await call(PODS[1] ?? '', '127.0.0.1', 'tcp', 0, 9999)).toBe('refused');
-    expect(await call(NODE, '127.0.0.1', 'tcp', 0, 9999)).toBe('secret');
+    secret.stdout.on('data', (text: Buffer) => heard.push(...text.toString().trim().split('\n')));
+    // A pod that is made to take 127.0.0.1 for an address elsewhere.
+    const pod = PODS[1] ?? '';
+    await inside(pod, 'sysctl', '-qw', 'net.ipv4.conf.eth0.route_localnet=1');
+    await ip(pod, 'route del local 127.0.0.0/8 dev lo table local');
+    await ip(pod, 'route del local 127.0.0.1 dev lo table local');
+    await ip(pod, 'route add 127.0.0.1 via 10.244.1.1');
+    expect(await call(pod, '127.0.0.1', 'udp', 0, 9999)).toBe('refused');
+    expect(await call(NODE, '127.0.0.1', 'udp', 0, 9999)).toBe('secret');
+    expect(new Set(heard)).toEqual(new Set(['127.0.0.1']));
   });
 
   test('a second pod that wants it is told whose it is', () => {
