@@ -106,7 +106,8 @@ export class EventFilter {
     const asWanted =
       link.up &&
       link.mtu === desired.mtu &&
-      (desired.type !== 'vxlan' || link.mac?.equals(desired.mac) === true);
+      (desired.type !== 'vxlan' || link.mac?.equals(desired.mac) === true) &&
+      (desired.type !== 'ipip' || link.ipip?.local?.equals(desired.local) === true);
     return asWanted ? 'none' : 'repair';
   }
 

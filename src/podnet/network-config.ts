@@ -76,6 +76,9 @@ const backendSchema = z
 /** The rules of the proxy are a matter of its own mode. */
 const ignored = z.unknown().optional();
 
+/** Of flannel's backends those whose formats have no place for IPv6. */
+const IPV4_ONLY: readonly string[] = ['ipip', 'udp'];
+
 /**
  * The object of flannel's net-conf.json. Without Backend it is vxlan, as flannel documents (its code, unlike its
  * documentation, would take udp).
@@ -93,13 +96,7 @@ export const networkSchema = z
     IPv6SubnetLen: z.int().min(0).max(126).optional(),
     IPv6SubnetMin: ipOf(6),
     IPv6SubnetMax: ipOf(6),
-    Backend: backendSchema.default({
-      type: 'vxlan',
-      vni: 1,
-      port: 8472,
-      directRouting: false,
-      underlayMtu: undefined,
-    }),
+    Backend: backendSchema.default(() => vxlanSchema.parse({ Type: 'vxlan' })),
   })
   .transform((raw, context): NetworkConfig => {
     const networks = new Map<IpFamily, Cidr>();
@@ -122,6 +119,13 @@ export const networkSchema = z
         code: 'custom',
         path: ['EnableIPv4'],
         message: 'neither EnableIPv4 nor EnableIPv6 is true',
+      });
+    }
+    if (raw.EnableIPv6 && IPV4_ONLY.includes(raw.Backend.type)) {
+      context.addIssue({
+        code: 'custom',
+        path: ['EnableIPv6'],
+        message: `must be false: the backend ${raw.Backend.type} carries IPv4 only`,
       });
     }
     const subnets = new Map<IpFamily, SubnetFields>([

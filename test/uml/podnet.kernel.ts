@@ -1,3 +1,3 @@
 import { umlTests } from './suite.ts';
 
-await umlTests(['test/conformance/netlink/ipip.uml.ts']);
+await umlTests(['test/conformance/netlink/ipip.uml.ts', 'test/conformance/podnet/pod-network.uml.ts']);

@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { vxlanSchema } from '../../podnet/backends/vxlan/settings.ts';
 import type { BackendSettings } from '../../podnet/network-config.ts';
 import { buildFlatnetPath } from './flatnet-path.ts';
 import { buildManualPath } from './manual-path.ts';
@@ -34,9 +35,7 @@ export function command(): Command {
 
 async function bench({ backend, rounds, seconds, json }: Flags): Promise<void> {
   const settings: BackendSettings =
-    backend === 'vxlan'
-      ? { type: 'vxlan', vni: 1, port: 8472, directRouting: false, underlayMtu: undefined }
-      : { type: 'host-gw', underlayMtu: undefined };
+    backend === 'vxlan' ? vxlanSchema.parse({ Type: 'vxlan' }) : { type: 'host-gw', underlayMtu: undefined };
   const prefix = `fnt-bench${process.pid}`;
   const builders: Record<PathName, () => Promise<MeasuredPath>> = {
     flatnet: async () => buildFlatnetPath(`${prefix}-f`, settings),

@@ -21,12 +21,13 @@ export interface VxlanLinkEntry extends Device {
   readonly learning: boolean;
   /** Group based policy extension. */
   readonly gbp: boolean;
+  /** Checksums of sent packets may be left to the network card. */
+  readonly checksumOffload: boolean;
 }
 
 export interface IpipLinkEntry extends Device {
   readonly type: 'ipip';
   readonly local: Ip;
-  readonly underlay: string;
 }
 
 export interface WireguardLinkEntry extends Device {
@@ -172,11 +173,11 @@ function formatLink(link: LinkEntry): string {
   const name = `link ${link.device}`;
   switch (link.type) {
     case 'vxlan': {
-      const flags = `${link.learning ? 'learning' : 'nolearning'}${link.gbp ? ' gbp' : ''}`;
+      const flags = `${link.learning ? 'learning' : 'nolearning'}${link.gbp ? ' gbp' : ''}${link.checksumOffload ? '' : ' tx-checksum off'}`;
       return `${name} address ${link.mac.toString()} mtu ${link.mtu} type vxlan id ${link.vni} local ${link.local.toString()} dev ${link.underlay} dstport ${link.port} ${flags}`;
     }
     case 'ipip':
-      return `${name} mtu ${link.mtu} type ipip local ${link.local.toString()} remote any dev ${link.underlay}`;
+      return `${name} mtu ${link.mtu} type ipip local ${link.local.toString()} remote any ttl inherit nopmtudisc`;
     case 'wireguard':
       return `${name} mtu ${link.mtu} type wireguard listen-port ${link.port} public-key ${link.publicKey}`;
     default:

@@ -2,17 +2,17 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { Link, NewRoute } from '../../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../../kernel/netlink/route-kernel.ts';
 import { Cidr } from '../../net/cidr.ts';
-import { KIND_ORDER, type Entry, type LinkEntry, type VxlanLinkEntry } from './entry.ts';
+import { DEVICE_ALIAS, indexOf } from './device.ts';
+import { KIND_ORDER, type Entry, type LinkEntry } from './entry.ts';
 import type { EntryDriver } from './entry-driver.ts';
+import { putIpipLink, readIpipLink } from './ipip/ipip-link.ts';
+import { putVxlanLink, readVxlanLink } from './vxlan/vxlan-link.ts';
 
 /**
  * rtm_protocol of our routes: the letter F, so that `ip route show proto 70` lists them and nothing else is ever
  * pruned. Free in <linux/rtnetlink.h> and iproute2's rt_protos; Calico has 80, kube-router 17, flannel 3 (boot).
  */
 export const ROUTE_PROTOCOL = 70;
-
-/** The alias that marks a device as ours; a device of the same name without it is adopted, never pruned. */
-export const DEVICE_ALIAS = 'flatnet';
 
 /** IFA_F_PERMANENT addresses of scope global; link-local ones the kernel makes itself. */
 const SCOPE_GLOBAL = 0;
@@ -28,7 +28,7 @@ export class KernelEntries implements EntryDriver {
   handles(entry: Entry): boolean {
     switch (entry.kind) {
       case 'link':
-        return entry.type === 'vxlan';
+        return entry.type === 'vxlan' || entry.type === 'ipip';
       case 'wireguard-peer':
       case 'udp-peer':
         return false;
@@ -60,7 +60,8 @@ export class KernelEntries implements EntryDriver {
     const kernel = this.#kernel;
     switch (entry.kind) {
       case 'link':
-        if (entry.type === 'vxlan') putVxlan(kernel, entry);
+        if (entry.type === 'vxlan') putVxlanLink(kernel, entry);
+        if (entry.type === 'ipip') putIpipLink(kernel, entry);
         return;
       case 'address':
         kernel.replaceAddress({
@@ -102,7 +103,7 @@ export class KernelEntries implements EntryDriver {
 function observeDevice(kernel: RouteKernel, link: Link, names: ReadonlyMap<number, string>): Entry[] {
   const device = link.name;
   const entries: Entry[] = [];
-  const entry = asEntry(link, names);
+  const entry = asEntry(kernel, link, names);
   if (entry !== undefined) entries.push(entry);
   for (const { ip, prefixLength, scope } of kernel.addresses({ link: link.index })) {
     if (scope !== SCOPE_GLOBAL) continue;
@@ -111,31 +112,19 @@ function observeDevice(kernel: RouteKernel, link: Link, names: ReadonlyMap<numbe
   for (const { ip, mac, state } of kernel.neighbours({ link: link.index })) {
     if (state === 'permanent' && mac !== undefined) entries.push({ kind: 'neighbour', device, ip, mac });
   }
-  for (const { mac, destination, self } of kernel.fdb({ link: link.index })) {
-    if (self && destination !== undefined) entries.push({ kind: 'fdb', device, mac, via: destination });
+  if (link.kind !== 'vxlan') return entries;
+  for (const { mac, destination, self, state } of kernel.fdb({ link: link.index })) {
+    // What a device learned by itself is its own matter, and ages.
+    if (self && state === 'permanent' && destination !== undefined)
+      entries.push({ kind: 'fdb', device, mac, via: destination });
   }
   return entries;
 }
 
-/** Undefined for a device that is not as ours are: it is then made anew. */
-function asEntry(link: Link, names: ReadonlyMap<number, string>): LinkEntry | undefined {
-  if (link.vxlan === undefined) return undefined;
-  const { vni, port, local, parent, learning, gbp } = link.vxlan;
-  if (local === undefined || parent === undefined || link.mac === undefined) return undefined;
+/** Undefined for a device that is not as ours are: it is then changed, or made anew. */
+function asEntry(kernel: RouteKernel, link: Link, names: ReadonlyMap<number, string>): LinkEntry | undefined {
   if (!link.up || link.alias !== DEVICE_ALIAS) return undefined;
-  return {
-    kind: 'link',
-    type: 'vxlan',
-    device: link.name,
-    vni,
-    port,
-    local,
-    underlay: names.get(parent) ?? `#${parent}`,
-    mtu: link.mtu,
-    mac: link.mac,
-    learning,
-    gbp,
-  };
+  return readVxlanLink(kernel, link, names) ?? readIpipLink(link);
 }
 
 function removeFrom(kernel: RouteKernel, link: number, entry: Exclude<Entry, { kind: 'route' }>): void {
@@ -161,48 +150,6 @@ export function inOrder<T extends Entry>(entries: readonly T[]): T[] {
   return [...entries].sort((a, b) => KIND_ORDER.indexOf(a.kind) - KIND_ORDER.indexOf(b.kind));
 }
 
-function putVxlan(kernel: RouteKernel, entry: VxlanLinkEntry): void {
-  const existing = kernel.link(entry.device);
-  if (existing !== undefined && isCompatible(kernel, existing, entry)) {
-    kernel.changeLink(existing.index, { mtu: entry.mtu, alias: DEVICE_ALIAS, up: true });
-    if (existing.mac?.equals(entry.mac) !== true) kernel.changeLink(existing.index, { mac: entry.mac });
-    return;
-  }
-  if (existing !== undefined) {
-    if (existing.kind !== 'vxlan') {
-      throw new FlatnetError(`device ${entry.device} exists and is not a VXLAN device`, {
-        code: 'DEVICE_NAME_TAKEN',
-        hint: `remove it (ip link delete ${entry.device}) or choose another network.Backend.VNI`,
-      });
-    }
-    kernel.deleteLink(existing.index);
-  }
-  const made = kernel.addLink({
-    kind: 'vxlan',
-    name: entry.device,
-    mac: entry.mac,
-    mtu: entry.mtu,
-    up: true,
-    vxlan: { vni: entry.vni, port: entry.port, local: entry.local, parent: indexOf(kernel, entry.underlay) },
-  });
-  // The kernel takes no alias while it makes a device.
-  if (made !== undefined) kernel.changeLink(made.index, { alias: DEVICE_ALIAS });
-}
-
-/** Whether what cannot be changed on a living VXLAN device is right already. */
-function isCompatible(kernel: RouteKernel, link: Link, entry: VxlanLinkEntry): boolean {
-  const { vxlan } = link;
-  return (
-    vxlan !== undefined &&
-    vxlan.vni === entry.vni &&
-    vxlan.port === entry.port &&
-    vxlan.local?.equals(entry.local) === true &&
-    vxlan.parent === kernel.link(entry.underlay)?.index &&
-    !vxlan.learning &&
-    !vxlan.gbp
-  );
-}
-
 function asRoute(kernel: RouteKernel, entry: Extract<Entry, { kind: 'route' }>): NewRoute {
   return {
     destination: entry.destination,
@@ -211,10 +158,4 @@ function asRoute(kernel: RouteKernel, entry: Extract<Entry, { kind: 'route' }>):
     onlink: entry.onlink,
     protocol: ROUTE_PROTOCOL,
   };
-}
-
-function indexOf(kernel: RouteKernel, device: string): number {
-  const link = kernel.link(device);
-  if (link !== undefined) return link.index;
-  throw new FlatnetError(`there is no device ${device}`, { code: 'ENODEV', retryable: true });
 }

@@ -1,3 +1,4 @@
+import { release } from 'node:os';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { Logger } from '../../log/logger.ts';
 import type { BackendSettings } from '../network-config.ts';
@@ -25,7 +26,15 @@ export async function openBackend(
   switch (settings.type) {
     case 'vxlan': {
       const { VxlanBackend } = await import('./vxlan/vxlan.ts');
-      return { backend: new VxlanBackend(settings), drivers: [] };
+      return { backend: new VxlanBackend(settings, release()), drivers: [] };
+    }
+    case 'ipip': {
+      const { IpipBackend } = await import('./ipip/ipip.ts');
+      return { backend: new IpipBackend(settings), drivers: [] };
+    }
+    case 'alloc': {
+      const { AllocBackend } = await import('./alloc/alloc.ts');
+      return { backend: new AllocBackend(), drivers: [] };
     }
     case 'host-gw': {
       const { HostGwBackend } = await import('./hostgw/host-gw.ts');

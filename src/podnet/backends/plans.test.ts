@@ -4,10 +4,13 @@ import { Cidr } from '../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../net/ip.ts';
 import { Mac } from '../../net/mac.ts';
 import type { NodeLease } from '../node-lease.ts';
+import { AllocBackend } from './alloc/alloc.ts';
 import { planPeer, podMtu, type Backend, type LocalNode, type PeerPlan } from './backend.ts';
 import { entryKey, formatEntry } from './entry.ts';
 import { HostGwBackend } from './hostgw/host-gw.ts';
+import { IpipBackend } from './ipip/ipip.ts';
 import { meet } from './meeting.ts';
+import { vxlanSchema } from './vxlan/settings.ts';
 import { VxlanBackend } from './vxlan/vxlan.ts';
 
 const mac = (n: number): Mac => Mac.parse(`02:00:00:00:00:${n.toString(16).padStart(2, '0')}`);
@@ -51,8 +54,18 @@ function peer(
   };
 }
 
-const vxlan = (directRouting = false): Backend =>
-  new VxlanBackend({ type: 'vxlan', vni: 1, port: 8472, directRouting, underlayMtu: undefined });
+const vxlan = (directRouting = false, more: object = {}, kernelRelease = '6.1.0'): Backend =>
+  new VxlanBackend(
+    vxlanSchema.parse({ Type: 'vxlan', DirectRouting: directRouting, ...more }),
+    kernelRelease,
+  );
+const ipip = (directRouting = false): Backend =>
+  new IpipBackend({ type: 'ipip', directRouting, underlayMtu: undefined });
+const linksOf = (backend: Backend): string[] =>
+  backend
+    .planNode(here)
+    .filter(({ kind }) => kind === 'link')
+    .map(formatEntry);
 
 function plan(backend: Backend, lease: NodeLease): PeerPlan {
   return planPeer(backend, here, lease, meet([backend], lease).offer);
@@ -72,6 +85,20 @@ describe('vxlan', () => {
       'link flannel-v6.1 address 02:00:00:00:00:61 mtu 1430 type vxlan id 1 local fd00:30::1 dev eth0 dstport 8472 nolearning',
       'address fd00:10:244:1::/128 dev flannel-v6.1',
     ]);
+  });
+
+  test('VNI, port, learning and GBP are as configured', () => {
+    const more = { VNI: 4096, Port: 4789, Learning: true, GBP: true };
+    expect(linksOf(vxlan(false, more))[0]).toBe(
+      'link flannel.4096 address 02:00:00:00:00:01 mtu 1450 type vxlan id 4096 local 172.30.0.1 dev eth0 dstport 4789 learning gbp',
+    );
+  });
+
+  test('checksums are left to the device unless the kernel has the fault, or as configured', () => {
+    expect(linksOf(vxlan(false, {}, '5.4.0-150-generic'))[0]).toMatch(/ nolearning tx-checksum off$/);
+    expect(linksOf(vxlan(false, {}, '5.10.0'))[0]).toMatch(/ nolearning$/);
+    expect(linksOf(vxlan(false, { TxChecksumOffload: true }, '5.4.0'))[0]).toMatch(/ nolearning$/);
+    expect(linksOf(vxlan(false, { TxChecksumOffload: false }))[0]).toMatch(/ tx-checksum off$/);
   });
 
   test('a peer is neighbour, forwarding entry and route', () => {
@@ -104,6 +131,44 @@ test.each<[string, NodeLease, string]>([
   expect(() => meet([vxlan()], lease)).toThrow(message);
 });
 
+describe('ipip', () => {
+  test("the node's own device is flannel's, for IPv4 alone", () => {
+    expect(ipip().planNode(here).map(formatEntry)).toEqual([
+      'link flannel.ipip mtu 1480 type ipip local 172.30.0.1 remote any ttl inherit nopmtudisc',
+      'address 10.244.1.0/32 dev flannel.ipip',
+    ]);
+  });
+
+  test('a peer is a route into the device by way of its address, or past it on the same subnet', () => {
+    const far = { type: 'ipip', ip: '172.31.0.2' };
+    expect(planned(ipip(), peer(2, { type: 'ipip' }))).toEqual([
+      'route 10.244.2.0/24 via 172.30.0.2 dev flannel.ipip onlink',
+    ]);
+    expect(planned(ipip(true), peer(2, { type: 'ipip' }))).toEqual([
+      'route 10.244.2.0/24 via 172.30.0.2 dev eth0',
+    ]);
+    expect(planned(ipip(true), peer(2, far))).toEqual([
+      'route 10.244.2.0/24 via 172.31.0.2 dev flannel.ipip onlink',
+    ]);
+  });
+
+  test('IPv6 is reported with the remedy, IPv4 served', () => {
+    const both = peer(2, { type: 'ipip' });
+    const six = { podCidr: Cidr.parse('fd00:10:244:2::/64'), publicIp: Ip.parse('fd00:30::2') };
+    const lease: NodeLease = { ...both, families: new Map([...both.families, [6, six]]) };
+    expect(problems(ipip(), lease)).toBe(
+      'node node-2: its IPv6 pods cannot be reached: ipip carries IPv4 only',
+    );
+    expect(planned(ipip(), lease)).toHaveLength(1);
+  });
+});
+
+test('alloc leaves reaching other nodes to others', () => {
+  const alloc = new AllocBackend();
+  expect(alloc.planNode()).toEqual([]);
+  expect(plan(alloc, peer(2, { type: 'alloc' }))).toEqual({ entries: [], problems: [] });
+});
+
 describe('host-gw', () => {
   const backend = new HostGwBackend();
 
@@ -125,6 +190,8 @@ test('pods get the MTU that is left by the largest encapsulation in use', () => 
   const v4 = { ...here, families: new Map([...here.families].filter(([family]) => family === 4)) };
   expect(podMtu([vxlan()], v4)).toBe(1450);
   expect(podMtu([vxlan()], here)).toBe(1430);
+  expect(podMtu([ipip()], v4)).toBe(1480);
+  expect(podMtu([new AllocBackend()], here)).toBe(1500);
   expect(podMtu([new HostGwBackend()], here)).toBe(1500);
 });
 

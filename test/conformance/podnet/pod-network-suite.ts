@@ -6,9 +6,11 @@ import { Cidr } from '../../../src/net/cidr.ts';
 import { Ip, type IpFamily } from '../../../src/net/ip.ts';
 import { Mac } from '../../../src/net/mac.ts';
 import type { Backend, LocalNode } from '../../../src/podnet/backends/backend.ts';
-import { formatEntry } from '../../../src/podnet/backends/entry.ts';
+import { formatEntry, type LinkEntry } from '../../../src/podnet/backends/entry.ts';
 import { HostGwBackend } from '../../../src/podnet/backends/hostgw/host-gw.ts';
+import { IpipBackend } from '../../../src/podnet/backends/ipip/ipip.ts';
 import { KernelEntries, ROUTE_PROTOCOL } from '../../../src/podnet/backends/kernel-entries.ts';
+import { vxlanSchema } from '../../../src/podnet/backends/vxlan/settings.ts';
 import { VxlanBackend } from '../../../src/podnet/backends/vxlan/vxlan.ts';
 import type { FamilyLease, NodeLease } from '../../../src/podnet/node-lease.ts';
 import { PodNetwork, type Ways } from '../../../src/podnet/pod-network.ts';
@@ -19,7 +21,7 @@ export type KernelUnderTest = () => { kernel: RouteKernel; dispose: () => void }
 const mac = (n: number): Mac => Mac.parse(`02:00:00:00:00:${n.toString(16).padStart(2, '0')}`);
 const v6 = (n: number): string => n.toString(16);
 
-const local = (mtu = 1500): LocalNode => ({
+const bothFamilies = (mtu: number): LocalNode => ({
   name: 'node-1',
   underlay: { device: 'eth0', mtu, onLink: [Cidr.parse('172.30.0.0/24'), Cidr.parse('fd00:30::/64')] },
   families: new Map([
@@ -44,6 +46,13 @@ const local = (mtu = 1500): LocalNode => ({
   ]),
 });
 
+/** The node as a backend can serve it: ipip carries IPv4 alone. */
+function localFor({ type }: Backend, mtu = 1500): LocalNode {
+  const local = bothFamilies(mtu);
+  if (type !== 'ipip') return local;
+  return { ...local, families: new Map([...local.families].filter(([family]) => family === 4)) };
+}
+
 function lease(
   backend: Backend,
   n: number,
@@ -55,23 +64,35 @@ function lease(
     [4, { podCidr: Cidr.parse(`10.244.${n}.0/24`), publicIp: Ip.parse(`172.30.0.${host}`) }],
     [6, { podCidr: Cidr.parse(`fd00:10:244:${v6(n)}::/64`), publicIp: Ip.parse(`fd00:30::${v6(host)}`) }],
   ]);
-  const data = [...local().families].map(
+  const data = [...bothFamilies(1500).families].map(
     ([family, facts]) => [family, backend.data({ ...facts, vtepMac }, family)] as const,
   );
   const offers = [{ type: backend.type, data: new Map(data) }] as const;
   return { node: changes.node ?? `node-${n}`, offers, families };
 }
 
-const BACKENDS: readonly Backend[] = [
-  new VxlanBackend({ type: 'vxlan', vni: 1, port: 8472, directRouting: false, underlayMtu: undefined }),
-  new VxlanBackend({ type: 'vxlan', vni: 1, port: 8472, directRouting: true, underlayMtu: undefined }),
+const vxlan = (settings: object): Backend =>
+  new VxlanBackend(vxlanSchema.parse({ Type: 'vxlan', ...settings }), '6.1.0');
+/** Those that every kernel has. */
+export const COMMON_BACKENDS: readonly Backend[] = [
+  vxlan({}),
+  vxlan({ DirectRouting: true }),
+  vxlan({ Learning: true, GBP: true, TxChecksumOffload: false }),
   new HostGwBackend(),
 ];
+export const IPIP_BACKENDS: readonly Backend[] = [
+  new IpipBackend({ type: 'ipip', directRouting: false, underlayMtu: undefined }),
+  new IpipBackend({ type: 'ipip', directRouting: true, underlayMtu: undefined }),
+];
 const waysOf = (backend: Backend): Ways => ({ backends: [backend], drivers: [] });
-const DEVICES = new Set(['flannel.1', 'flannel-v6.1']);
+const DEVICES = new Set(['flannel.1', 'flannel-v6.1', 'flannel.ipip']);
 
 /** What every backend does on every kernel, the fake one and the real one. */
-export function describePodNetwork(where: string, kernelUnderTest: KernelUnderTest): void {
+export function describePodNetwork(
+  where: string,
+  backends: readonly Backend[],
+  kernelUnderTest: KernelUnderTest,
+): void {
   function start(given?: RouteKernel) {
     const under = given === undefined ? kernelUnderTest() : { kernel: given, dispose: () => undefined };
     const stop = new AbortController();
@@ -98,15 +119,16 @@ export function describePodNetwork(where: string, kernelUnderTest: KernelUnderTe
     return { kernel: under.kernel, network, problems, inKernel, settled, end };
   }
 
-  describe.each(BACKENDS)(`$type on ${where}`, (backend) => {
+  describe.each(backends)(`$type on ${where}`, (backend) => {
     const ways = waysOf(backend);
 
     async function threeNodes() {
       const world = start();
-      world.network.setLocal(local(), ways);
+      world.network.setLocal(localFor(backend), ways);
       for (const n of [2, 3]) world.network.setPeer(lease(backend, n));
       world.network.allowPrune();
-      await vi.waitFor(() => expect(world.inKernel().join('\n')).toContain('fd00:10:244:3::/64'));
+      const last = localFor(backend).families.has(6) ? 'fd00:10:244:3::/64' : '10.244.3.0/24';
+      await vi.waitFor(() => expect(world.inKernel().join('\n')).toContain(last));
       await world.settled();
       return world;
     }
@@ -137,7 +159,7 @@ export function describePodNetwork(where: string, kernelUnderTest: KernelUnderTe
         onEvent: (event) => events.push(event.kind),
       });
       const second = start(first.kernel);
-      second.network.setLocal(local(), ways);
+      second.network.setLocal(localFor(backend), ways);
       second.network.setPeer(lease(backend, 3));
       await new Promise((resolve) => setImmediate(resolve));
       expect(second.inKernel().join('\n')).toContain('route 10.244.2.0/24');
@@ -180,23 +202,43 @@ export function describePodNetwork(where: string, kernelUnderTest: KernelUnderTe
       expect(problems.get('twin')).toBe('');
     });
 
-    if (backend.planNode(local()).length === 0) return;
+    if (backend.planNode(localFor(backend)).length === 0) return;
 
-    test('a deleted device comes back with all its peers', async () => {
-      const { kernel, inKernel, settled } = await threeNodes();
-      const before = inKernel();
-      kernel.deleteLink(kernel.link('flannel.1')?.index ?? 0);
-      await vi.waitFor(() => expect(inKernel()).toEqual(before), 3000);
-      await settled();
-    });
+    const links = (mtu?: number): LinkEntry[] =>
+      backend.planNode(localFor(backend, mtu)).filter((entry) => entry.kind === 'link');
+
+    test.each(links().map(({ device }) => device))(
+      'device %s comes back with all its peers when it is deleted, and as it was when it is changed',
+      async (device) => {
+        const { kernel, inKernel, settled } = await threeNodes();
+        const before = inKernel();
+        kernel.deleteLink(kernel.link(device)?.index ?? 0);
+        await vi.waitFor(() => expect(inKernel()).toEqual(before), 3000);
+        kernel.changeLink(kernel.link(device)?.index ?? 0, { up: false, mtu: 1300 });
+        await vi.waitFor(() => expect(inKernel()).toEqual(before), 3000);
+        await settled();
+      },
+    );
 
     test('the devices follow the MTU of the underlay without being made anew', async () => {
       const { kernel, network, settled } = await threeNodes();
-      const index = kernel.link('flannel.1')?.index;
-      network.setLocal(local(1400), ways);
+      const indexes = links().map(({ device }) => kernel.link(device)?.index);
+      network.setLocal(localFor(backend, 1400), ways);
       await settled();
-      expect(kernel.link('flannel.1')).toMatchObject({ index, mtu: 1350 });
-      expect(kernel.link('flannel-v6.1')?.mtu).toBe(1330);
+      expect(links().map(({ device }) => kernel.link(device)?.index)).toEqual(indexes);
+      expect(links().map(({ device }) => kernel.link(device)?.mtu)).toEqual(
+        links(1400).map(({ mtu }) => mtu),
+      );
+    });
+
+    test('a device of the name that is something else is named, and left alone', () => {
+      const { network, kernel } = start();
+      const [{ device }] = links() as [LinkEntry];
+      kernel.addLink({ kind: 'bridge', name: device });
+      expect(() => {
+        network.setLocal(localFor(backend), ways);
+      }).toThrow(`device ${device} exists and is of kind bridge, not ${backend.type}`);
+      expect(kernel.link(device)?.kind).toBe('bridge');
     });
   });
 }

@@ -1,27 +1,4 @@
-import { LinuxRouteKernel } from '../../../src/kernel/netlink/apply.ts';
-import { createNetns, deleteNetns, Netns } from '../../../src/kernel/netns/netns.ts';
-import { Ip } from '../../../src/net/ip.ts';
-import { describePodNetwork } from './pod-network-suite.ts';
+import { nodeNamespace } from './node-namespace.ts';
+import { COMMON_BACKENDS, describePodNetwork } from './pod-network-suite.ts';
 
-let count = 0;
-
-describePodNetwork('Linux', () => {
-  count += 1;
-  const name = `fnt-podnet-${process.pid}-${count}`;
-  createNetns(name);
-  const netns = Netns.named(name);
-  const kernel = LinuxRouteKernel.open(netns.fd);
-  const link =
-    kernel.addLink({ kind: 'veth', name: 'eth0', mtu: 1500, up: true, peer: { name: 'far', up: true } })
-      ?.index ?? 0;
-  kernel.addAddress({ link, ip: Ip.parse('172.30.0.1'), prefixLength: 24 });
-  kernel.addAddress({ link, ip: Ip.parse('fd00:30::1'), prefixLength: 64, noDad: true });
-  return {
-    kernel,
-    dispose: () => {
-      kernel.close();
-      netns.close();
-      deleteNetns(name);
-    },
-  };
-});
+describePodNetwork('Linux', COMMON_BACKENDS, nodeNamespace);

@@ -9,6 +9,12 @@ export interface VxlanSettings {
   readonly port: number;
   /** Send unencapsulated to nodes of the same subnet. */
   readonly directRouting: boolean;
+  /** Group based policy extension: the group of a packet (its mark) travels with it. */
+  readonly gbp: boolean;
+  /** The device learns where MACs live, beside what is programmed; flannel has it for switches that join in. */
+  readonly learning: boolean;
+  /** A field of our own: whether the device may leave checksums to the network card; absent: as the kernel needs it. */
+  readonly txChecksumOffload: boolean | undefined;
   readonly underlayMtu: number | undefined;
 }
 
@@ -18,10 +24,9 @@ export const vxlanSchema = z
     VNI: z.int().min(1).max(0xff_ffff).default(1),
     Port: z.int().min(1).max(65_535).default(8472),
     DirectRouting: z.boolean().default(false),
-    GBP: z.literal(false, 'group policy is not supported').optional(),
-    Learning: z
-      .literal(false, 'learning is not supported: every peer is programmed from its Node object')
-      .optional(),
+    GBP: z.boolean().default(false),
+    Learning: z.boolean().default(false),
+    TxChecksumOffload: z.boolean().optional(),
     MTU: underlayMtu,
   })
   .transform((raw): VxlanSettings => ({
@@ -29,5 +34,8 @@ export const vxlanSchema = z
     vni: raw.VNI,
     port: raw.Port,
     directRouting: raw.DirectRouting,
+    gbp: raw.GBP,
+    learning: raw.Learning,
+    txChecksumOffload: raw.TxChecksumOffload,
     underlayMtu: raw.MTU,
   }));

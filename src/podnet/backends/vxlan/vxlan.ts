@@ -4,6 +4,7 @@ import type { IpFamily } from '../../../net/ip.ts';
 import type { Offer } from '../../node-lease.ts';
 import { isOnLink, type Backend, type LocalFamily, type LocalNode, type Peer } from '../backend.ts';
 import type { Entry } from '../entry.ts';
+import { hasChecksumFault } from './checksum-offload.ts';
 import type { VxlanSettings } from './settings.ts';
 import { readVtep, type Vtep } from './vtep.ts';
 
@@ -20,9 +21,12 @@ export class VxlanBackend implements Backend {
   readonly name: string;
   readonly tunnelPorts: readonly number[];
   readonly #settings: VxlanSettings;
+  readonly #checksumOffload: boolean;
 
-  constructor(settings: VxlanSettings) {
+  /** `kernelRelease` as uname(2) tells it: some need help. */
+  constructor(settings: VxlanSettings, kernelRelease: string) {
     this.#settings = settings;
+    this.#checksumOffload = settings.txChecksumOffload ?? !hasChecksumFault(kernelRelease);
     this.name = `vxlan ${settings.vni}`;
     this.tunnelPorts = [settings.port];
   }
@@ -57,8 +61,9 @@ export class VxlanBackend implements Backend {
         underlay: local.underlay.device,
         mtu: local.underlay.mtu - OVERHEAD[family],
         mac: vtepMac,
-        learning: false,
-        gbp: false,
+        learning: this.#settings.learning,
+        gbp: this.#settings.gbp,
+        checksumOffload: this.#checksumOffload,
       });
       // A host prefix, so that no route for the pod CIDR appears that would compete with the bridge's.
       entries.push({ kind: 'address', device, address: new Cidr(podCidr.first, family === 4 ? 32 : 128) });

@@ -11,7 +11,7 @@ import type {
 import type { Cidr } from '../../../net/cidr.ts';
 import type { Entry, WireguardLinkEntry, WireguardPeerEntry } from '../entry.ts';
 import type { EntryDriver } from '../entry-driver.ts';
-import { DEVICE_ALIAS } from '../kernel-entries.ts';
+import { DEVICE_ALIAS } from '../device.ts';
 
 /** REJECT_AFTER_TIME of the WireGuard protocol: so long at most after its handshake a session is alive. */
 const SESSION_MS = 180_000;
