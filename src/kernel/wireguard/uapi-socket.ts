@@ -1,16 +1,12 @@
 import { performance } from 'node:perf_hooks';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import * as libc from '../libc/libc.ts';
+import { timeval, unixAddress } from '../libc/structures.ts';
 
 /** wireguard-go answers within milliseconds, also with thousands of peers. */
 const TIMEOUT_MS = 1_000;
 /** After one that does not answer, the others are not waited for: each call holds up the whole process. */
 const PATIENCE_MS = 5_000;
-/** <bits/socket.h>: EPIPE instead of SIGPIPE. */
-const MSG_NOSIGNAL = 0x4000;
-const SO_SNDTIMEO = 21;
-/** sun_path of <sys/un.h>. */
-const PATH_MAX = 108;
 
 /** The unix socket of a running wireguard-go: one request and its answer at a time, each on a connection of its own. */
 export class UapiSocket {
@@ -28,7 +24,7 @@ export class UapiSocket {
     try {
       const timeout = timeval(timeoutMs);
       libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_RCVTIMEO, timeout);
-      libc.setsockopt(fd, libc.SOL_SOCKET, SO_SNDTIMEO, timeout);
+      libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDTIMEO, timeout);
       if (!this.#connect(fd)) return undefined;
       this.#send(fd, Buffer.from(request));
       return this.#receive(fd);
@@ -52,7 +48,7 @@ export class UapiSocket {
 
   #send(fd: number, data: Buffer): void {
     for (let at = 0; at < data.length;) {
-      at += libc.send(fd, data.subarray(at), MSG_NOSIGNAL, `write to ${this.#path}`);
+      at += libc.send(fd, data.subarray(at), libc.MSG_NOSIGNAL, `write to ${this.#path}`);
     }
   }
 
@@ -88,25 +84,4 @@ export class UapiSocket {
       hint: 'it may be stopped or hang: end it, and the agent starts it anew',
     });
   }
-}
-
-/** struct sockaddr_un. Throws ENAMETOOLONG. */
-function unixAddress(path: string): Buffer {
-  const text = Buffer.from(path);
-  if (text.length >= PATH_MAX) {
-    throw new FlatnetError(`unix socket path ${path} is longer than ${PATH_MAX - 1} bytes`, {
-      code: 'ENAMETOOLONG',
-    });
-  }
-  const address = Buffer.alloc(2 + text.length + 1);
-  address.writeUInt16LE(libc.AF_UNIX, 0);
-  text.copy(address, 2);
-  return address;
-}
-
-/** struct timeval of 64-bit platforms: seconds, microseconds. */
-function timeval(milliseconds: number): Buffer {
-  const seconds = Math.floor(milliseconds / 1000);
-  const microseconds = (milliseconds % 1000) * 1000;
-  return Buffer.from(BigInt64Array.of(BigInt(seconds), BigInt(microseconds)).buffer);
 }

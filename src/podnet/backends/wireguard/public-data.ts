@@ -12,10 +12,10 @@ export interface PublicData {
 /** Throws INVALID_BACKEND_DATA that shows what was there. */
 export function readPublicData(data: unknown): PublicData {
   const { PublicKey: publicKey, Port: port } = (data ?? {}) as { PublicKey?: unknown; Port?: unknown };
-  const isPort =
-    port === undefined || port === null || (Number.isInteger(port) && port >= 0 && port <= 65_535);
+  const chosen = port ?? 0;
+  const isPort = typeof chosen === 'number' && Number.isInteger(chosen) && chosen >= 0 && chosen <= 65_535;
   if (typeof publicKey === 'string' && isPublicKey(publicKey) && isPort) {
-    return { publicKey, port: typeof port === 'number' && port !== 0 ? port : undefined };
+    return { publicKey, port: chosen === 0 ? undefined : chosen };
   }
   throw new FlatnetError(`its backend data is ${quote(data)}, not like {"PublicKey":"…","Port":51820}`, {
     code: 'INVALID_BACKEND_DATA',
