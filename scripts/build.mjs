@@ -1,5 +1,5 @@
 // Bundles the command into dist/: one ES module per sub-command, so that the agent never loads the lab.
-// Two small C programs, the CNI plugin and what measures connections, are compiled beside it;
+// Small C programs (the CNI plugin, the udp backend's worker, what measures connections) are compiled beside it;
 // `node scripts/build.mjs FOLDER` builds elsewhere.
 import { build } from 'esbuild';
 import { execFile } from 'node:child_process';
@@ -26,18 +26,20 @@ await build({
 });
 
 const programs = {
-  'flatnet-cni': 'src/cni/plugin/flatnet-cni.c',
-  'bench-calls': 'src/bench/proxy/calls/bench-calls.c',
+  'flatnet-cni': ['src/cni/plugin/flatnet-cni.c', '-Os'],
+  // Reads packets' headers where they lie in its buffers.
+  'flatnet-udp': ['src/podnet/backends/udp/worker/flatnet-udp.c', '-O2', '-fno-strict-aliasing'],
+  'bench-calls': ['src/bench/proxy/calls/bench-calls.c', '-Os'],
 };
 try {
   // Static: the plugin runs in whatever root file system the node has.
-  const flags = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-static', '-Os', '-s'];
-  for (const [name, source] of Object.entries(programs)) {
-    await promisify(execFile)('cc', [...flags, '-o', `${outdir}/${name}`, source]);
+  const flags = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-static', '-s'];
+  for (const [name, [source, ...own]] of Object.entries(programs)) {
+    await promisify(execFile)('cc', [...flags, ...own, '-o', `${outdir}/${name}`, source]);
   }
 } catch (error) {
   if (error.code !== 'ENOENT') throw error;
   console.warn(
-    'no C compiler (cc): the CNI plugin is not built, nodes can start no pods; install gcc and libc6-dev, then build again',
+    'no C compiler (cc): the CNI plugin and the udp worker are not built, nodes can start no pods; install gcc and libc6-dev, then build again',
   );
 }

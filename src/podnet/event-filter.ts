@@ -106,6 +106,8 @@ export class EventFilter {
     const asWanted =
       link.up &&
       link.mtu === desired.mtu &&
+      // A TUN device has no carrier when its worker is gone.
+      (desired.type !== 'udp' || link.operState !== 'down') &&
       (desired.type !== 'vxlan' || link.mac?.equals(desired.mac) === true) &&
       (desired.type !== 'ipip' || link.ipip?.local?.equals(desired.local) === true);
     return asWanted ? 'none' : 'repair';

@@ -44,6 +44,10 @@ export async function openBackend(
       const { openWireguardBackend } = await import('./wireguard/open.ts');
       return openWireguardBackend(settings, context);
     }
+    case 'udp': {
+      const { openUdpBackend } = await import('./udp/open.ts');
+      return openUdpBackend(settings, context);
+    }
     default:
       throw new FlatnetError(`network.Backend.Type ${settings.type} is not there yet`, {
         code: 'BACKEND_MISSING',

@@ -26,6 +26,7 @@
 
 static struct sockaddr_in local;
 static const char *control_path;
+static bool ended;
 static int tun_fd, udp_fd;
 static bool tun_udp_gso, udp_gso;
 
@@ -136,7 +137,10 @@ static const char *handle(const char *request, struct text *text) {
   else if (IS("stop") || IS("remove")) {
     if (IS("remove")) ioctl(tun_fd, TUNSETPERSIST, 0);
     unlink(control_path);
-    exit(0);
+    /* Whoever has the answer can have the device and the port. */
+    close(tun_fd);
+    close(udp_fd);
+    ended = true;
   } else return "unknown request";
 #undef IS
   return NULL;
@@ -159,7 +163,9 @@ static bool serve(int client) {
   else if (answer_text.length == 0 && strncmp(request, "list", 4) != 0) print(&answer_text, "ok");
   /* An empty list is a lone newline: an empty message would look like the end. */
   if (answer_text.length == 0) print(&answer_text, "\n");
-  return send(client, answer_text.data, answer_text.length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+  bool sent = send(client, answer_text.data, answer_text.length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+  if (ended) exit(0);
+  return sent;
 }
 
 /* A new client, if it is root's; else -1. */

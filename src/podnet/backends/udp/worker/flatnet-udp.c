@@ -62,10 +62,13 @@ static void open_tun(const char *name) {
 
 static void open_udp(void) {
   const int on = 1, size = SOCKET_BUFFER, never_fragment = IP_PMTUDISC_DO;
+  /* Sending waits for the network card, which slows down those who send, as a router's queue does; not for ever. */
+  const struct timeval patience = {.tv_usec = 100000};
   udp_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (udp_fd < 0) die("open", "a UDP socket");
   setsockopt(udp_fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
   setsockopt(udp_fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+  setsockopt(udp_fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   setsockopt(udp_fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on); /* Linux 5.0; without, they come one by one */
   /* A packet that must not be fragmented learns from us, not by vanishing, that the way is too narrow. */
   setsockopt(udp_fd, IPPROTO_IP, IP_MTU_DISCOVER, &never_fragment, sizeof never_fragment);
@@ -135,7 +138,7 @@ static void work(int epoll, int listener) {
       } else if (!serve(fd)) close(fd), clients--;
     }
     /* Without asking epoll for each batch, but not for ever: clients wait, too. */
-    for (int round = 0; packets && round < 64; round++) {
+    for (int round = 0; packets && round < 8; round++) {
       bool sent = tun_to_udp();
       packets = udp_to_tun() || sent;
     }
