@@ -7,7 +7,7 @@ import { sleep } from '../../timing/backoff.ts';
 import { BenchCluster } from './bench-cluster.ts';
 import { BenchNetwork, LONE_POD_IP } from './bench-network.ts';
 import { BenchCalls } from './calls/bench-calls.ts';
-import { MeasuredProcess } from './measured-process.ts';
+import { MeasuredProcess, type FirstSync } from './measured-process.ts';
 import { quantile, type ConnectTimes, type ProxyMeasurement } from './measurement.ts';
 import type { BenchMode, KernelView } from './modes/mode.ts';
 import { RecordedApi, SLICES_PATH } from './recorded-api.ts';
@@ -44,12 +44,12 @@ export async function measureProxy(
   try {
     progress(`${mode.name}: first sync of ${services} Services with ${endpoints} endpoints each`);
     const bare = await bench.connectDirectly();
-    const firstSyncMs = await bench.firstSync();
+    const { ms: firstSyncMs, cpuMs: firstSyncCpuMs } = await bench.firstSync();
     progress(`${mode.name}: changes`);
     const changes = await bench.changes();
     progress(`${mode.name}: connections`);
     const connectUs = { bare, ...(await bench.connect()) };
-    return { mode: mode.name, services, endpoints, firstSyncMs, ...changes, connectUs };
+    return { mode: mode.name, services, endpoints, firstSyncMs, firstSyncCpuMs, ...changes, connectUs };
   } finally {
     endInterrupted();
     await bench.stop();
@@ -88,7 +88,7 @@ class ProxyBench {
     this.#api = new RecordedApi(this.#cluster.collections());
   }
 
-  async firstSync(): Promise<number> {
+  async firstSync(): Promise<FirstSync> {
     await this.#mode.prepareNode?.(this.#network);
     const server = await this.#api.listen(this.#network.node.fd);
     const authority = join(this.#folder, 'ca.crt');
@@ -96,10 +96,10 @@ class ProxyBench {
     const watched = this.#api.watched();
     const args = ['--mode', this.#mode.proxyMode, '--server', server, '--certificate-authority', authority];
     this.#process = new MeasuredProcess(this.#network.node.fd, args);
-    const firstSyncMs = await this.#process.synced(this.#scale.firstSyncTimeoutMs);
+    const firstSync = await this.#process.synced(this.#scale.firstSyncTimeoutMs);
     await watched;
     await this.#process.settled();
-    return firstSyncMs;
+    return firstSync;
   }
 
   async changes(): Promise<ChangeFigures> {

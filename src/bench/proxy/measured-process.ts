@@ -11,11 +11,17 @@ const QUIET_LOOKS = 5;
 /** What the kernel counts in: less than this cannot be told from nothing. */
 const TICK_MS = 10;
 
+export interface FirstSync {
+  readonly ms: number;
+  /** Of the process and of programs that it started. */
+  readonly cpuMs: number;
+}
+
 /** The proxy, as a process of its own in the node's network namespace. */
 export class MeasuredProcess {
   readonly startedAt = performance.now();
   readonly #child: ChildProcess;
-  readonly #synced: Promise<number>;
+  readonly #synced: Promise<FirstSync>;
 
   constructor(netns: number, args: readonly string[]) {
     const [script = ''] = process.argv.slice(1);
@@ -25,11 +31,15 @@ export class MeasuredProcess {
       spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'inherit'] }),
     );
     this.#child = child;
-    this.#synced = once(child.stdout, 'data').then(() => performance.now() - this.startedAt);
+    this.#synced = once(child.stdout, 'data').then(() => {
+      const ms = performance.now() - this.startedAt;
+      const { ownMs, toolsMs } = this.cpu();
+      return { ms, cpuMs: ownMs + toolsMs };
+    });
   }
 
-  /** Milliseconds from its start to its first complete sync. Throws when it ends before, or takes too long. */
-  async synced(timeoutMs: number): Promise<number> {
+  /** From its start to its first complete sync. Throws when it ends before, or takes too long. */
+  async synced(timeoutMs: number): Promise<FirstSync> {
     const waited = new AbortController();
     try {
       return await Promise.race([
@@ -38,7 +48,7 @@ export class MeasuredProcess {
           throw new FlatnetError('the proxy ended before its first sync', { code: 'BENCH_PROXY_ENDED' });
         }),
         sleep(timeoutMs, waited.signal).then(() => {
-          if (waited.signal.aborted) return Number.NaN;
+          if (waited.signal.aborted) return { ms: Number.NaN, cpuMs: Number.NaN };
           throw new FlatnetError(`no first sync within ${Math.round(timeoutMs / 1000)} s`, {
             code: 'BENCH_TIMEOUT',
           });

@@ -7,6 +7,8 @@ export interface ProxyMeasurement {
   readonly endpoints: number;
   /** From the start of the process until the kernel held everything. */
   readonly firstSyncMs: number;
+  /** CPU time of the process and its programs until then: on a busy machine it says more than the time that passed. */
+  readonly firstSyncCpuMs: number;
   /** From an EndpointSlice event being sent until the kernel held what it asks for. */
   readonly changeMs: { readonly p50: number; readonly p99: number };
   /** CPU time of a change: the proxy's own, and that of the programs it started. */

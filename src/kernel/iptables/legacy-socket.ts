@@ -42,6 +42,17 @@ export class LegacySocket {
     return new LegacySocket(family, netns === undefined ? open() : withNetns(netns, open));
   }
 
+  /** Whether ip_tables, or ip6_tables, is loaded. */
+  isThere(): boolean {
+    try {
+      this.info('filter');
+      return true;
+    } catch (error) {
+      if (error instanceof FlatnetError && error.code === 'IPTABLES_UNSUPPORTED') return false;
+      throw error;
+    }
+  }
+
   /** Loads the table's module if need be. Throws IPTABLES_UNSUPPORTED where the kernel has no such table. */
   info(table: TableName): TableInfo {
     let info: Buffer;

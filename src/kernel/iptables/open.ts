@@ -14,5 +14,8 @@ export async function openIptables(options: IptablesOptions): Promise<IptablesKe
   const tool = await ToolIptables.open(options);
   if (options.variant === 'nft' || options.inProcess !== true) return tool;
   const { family, netns } = options;
-  return new LegacyIptables(LegacySocket.open(family, netns), tool, new SetNumbers(netns));
+  const socket = LegacySocket.open(family, netns);
+  // Tables the kernel loads by itself when they are asked for, ip_tables not: that the programs do.
+  if (!socket.isThere()) await tool.save('filter');
+  return new LegacyIptables(socket, tool, new SetNumbers(netns));
 }
