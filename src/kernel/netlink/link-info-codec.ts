@@ -50,6 +50,7 @@ export function writeLinkInfo(builder: MessageBuilder, link: NewLink, writePeer:
         writeBridge(builder, link.bridge ?? {});
         break;
       case 'dummy':
+      case 'ifb':
       case 'wireguard':
         break;
     }

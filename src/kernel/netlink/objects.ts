@@ -139,7 +139,7 @@ interface NewIpip extends NewLinkBase {
 
 /** Kinds that have nothing to say here: what a WireGuard device needs goes through generic netlink. */
 interface NewPlain extends NewLinkBase {
-  readonly kind: 'dummy' | 'wireguard';
+  readonly kind: 'dummy' | 'ifb' | 'wireguard';
 }
 
 export type NewLink = NewVeth | NewBridge | NewVxlan | NewIpip | NewPlain;
