@@ -2,7 +2,7 @@ import { Client, Metadata, status, type ClientDuplexStream } from '@grpc/grpc-js
 import { etcdError, EtcdError } from './etcd-error.ts';
 import { channelCredentials, readPassword, type EtcdAccess } from './etcd-access.ts';
 import { prefixEnd, type KeyRange } from './key-range.ts';
-import { keyValue, type KeyValue } from './key-value.ts';
+import { keyValue, type KeyList, type KeyValue } from './key-value.ts';
 import {
   AUTHENTICATE,
   LEASE_GRANT,
@@ -15,12 +15,6 @@ import {
 } from './rpc.ts';
 import { rawCondition, rawOperation, type Condition, type Operation } from './transaction.ts';
 import { watchBatches, type WatchBatch } from './watch.ts';
-
-export interface KeyList {
-  readonly keys: readonly KeyValue[];
-  /** The store's revision that the list shows; a watch goes on at the next one. */
-  readonly revision: number;
-}
 
 export interface EtcdClientOptions {
   /** How long one request may take, the making of the connection included. Milliseconds. */

@@ -32,7 +32,13 @@ export function etcdError(doing: string, error: unknown): unknown {
   return new EtcdError(doing, code, details === '' ? (status[code] ?? String(code)) : details);
 }
 
-const RETRYABLE = new Set(['ETCD_UNAVAILABLE', 'ETCD_TIMEOUT', 'ETCD_EXHAUSTED', 'ETCD_COMPACTED']);
+const RETRYABLE = new Set([
+  'ETCD_UNAVAILABLE',
+  'ETCD_TIMEOUT',
+  'ETCD_EXHAUSTED',
+  'ETCD_COMPACTED',
+  'ETCD_REWOUND',
+]);
 
 /** ErrGRPCInvalidAuthToken, ErrGRPCUserEmpty and ErrGRPCAuthOldRevision of etcd's rpctypes: as its Go client does. */
 const TOKEN_REFUSED = /invalid auth token|user name is empty|revision of auth store is old/;
@@ -41,7 +47,7 @@ const TOKEN_REFUSED = /invalid auth token|user name is empty|revision of auth st
 const UNSENT = /No connection established|Name resolution failed|ECONNREFUSED/;
 
 /**
- * ETCD_UNAVAILABLE, ETCD_TIMEOUT, ETCD_EXHAUSTED, ETCD_COMPACTED, ETCD_LEASE_NOT_FOUND, ETCD_PERMISSION_DENIED,
+ * ETCD_UNAVAILABLE, ETCD_TIMEOUT, ETCD_EXHAUSTED, ETCD_COMPACTED, ETCD_REWOUND, ETCD_LEASE_NOT_FOUND, ETCD_PERMISSION_DENIED,
  * ETCD_AUTH, ETCD_UNIMPLEMENTED, else ETCD_<gRPC status>.
  */
 function codeOf(code: status, words: string): string {
@@ -54,6 +60,8 @@ function codeOf(code: status, words: string): string {
       return 'ETCD_UNAVAILABLE';
     case status.DEADLINE_EXCEEDED:
       return 'ETCD_TIMEOUT';
+    case status.DATA_LOSS:
+      return 'ETCD_REWOUND';
     case status.RESOURCE_EXHAUSTED:
       return 'ETCD_EXHAUSTED';
     default:

@@ -9,6 +9,12 @@ export interface KeyValue {
   readonly leaseId: string;
 }
 
+export interface KeyList {
+  readonly keys: readonly KeyValue[];
+  /** The store's revision that the list shows; a watch goes on at the next one. */
+  readonly revision: number;
+}
+
 export function keyValue(raw: RawKeyValue): KeyValue {
   return {
     key: raw.key.toString(),

@@ -40,10 +40,11 @@ export async function* watchBatches(
     for await (const response of call as AsyncIterable<WatchResponse>) {
       if (response.canceled) throw cancelled(range, response);
       const revision = Number(response.header?.revision ?? 0);
-      // The answer that the watch stands has the store's revision, though older events may still be on their way.
-      yield response.created
-        ? { events: [], revision: fromRevision - 1 }
-        : { events: response.events.map(watchEvent), revision };
+      if (response.created) {
+        if (revision < fromRevision - 1) throw rewound(range, fromRevision - 1, revision);
+        // It names the store's revision, though older events may still be on their way.
+        yield { events: [], revision: fromRevision - 1 };
+      } else yield { events: response.events.map(watchEvent), revision };
     }
     throw new EtcdError(`watching ${range.key}`, status.UNAVAILABLE, 'etcd ended the watch');
   } finally {
@@ -55,6 +56,12 @@ export async function* watchBatches(
 function watchEvent({ type, kv }: WatchResponse['events'][number]): WatchEvent {
   if (type === 0) return { type: 'put', keyValue: keyValue(kv) };
   return { type: 'delete', key: kv.key.toString(), revision: Number(kv.mod_revision) };
+}
+
+/** Otherwise the watch would wait in silence until the new history has grown as long as the old one. */
+function rewound(range: KeyRange, known: number, revision: number): EtcdError {
+  const words = `etcd is at revision ${revision} and was at ${known}: another database, or an old copy of it`;
+  return new EtcdError(`watching ${range.key}`, status.DATA_LOSS, words);
 }
 
 function cancelled(range: KeyRange, response: WatchResponse): EtcdError {

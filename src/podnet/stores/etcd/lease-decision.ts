@@ -1,0 +1,86 @@
+import type { KeyValue } from '../../../etcd/key-value.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { Publication } from '../lease-store.ts';
+import type { LeaseValue } from './lease-value.ts';
+import { chooseSubnets, isCompatible, type Choice, type SubnetRanges } from './subnet-choice.ts';
+import { subnetName, type Subnets } from './subnet-key.ts';
+
+/** A lease as it stands in etcd. */
+export interface SeenLease {
+  readonly stored: KeyValue;
+  readonly subnets: Subnets;
+  /** Undefined for a value that cannot be read; the subnet is taken all the same. */
+  readonly value: LeaseValue | undefined;
+}
+
+export const isReservation = ({ stored }: SeenLease): boolean => stored.leaseId === '0';
+
+/** What a node does about its lease. */
+export type Decision =
+  /** The lease is there; its value may have to be written anew. */
+  | { readonly type: 'hold'; readonly lease: SeenLease }
+  /** Claim `choice`; leases of this node that do not fit (any more) are given up. */
+  | { readonly type: 'claim'; readonly choice: Choice; readonly givesUp: readonly SeenLease[] }
+  /** Nothing is free. */
+  | { readonly type: 'full' };
+
+export interface Situation {
+  readonly ranges: SubnetRanges;
+  readonly leases: readonly SeenLease[];
+  readonly publication: Publication;
+  /** The lease that this node held last, in this run: its name, and the value that this node wrote. */
+  readonly held: { readonly subnets: Subnets; readonly value: string } | undefined;
+  /** What subnet.env tells of an earlier run. */
+  readonly previous: Subnets | undefined;
+  readonly random: () => number;
+}
+
+/**
+ * As flannel: the lease with this node's public IP, else the subnets that it had before, else free ones. Where several
+ * have its public IP: the one held now, else a reservation, else the one it had before.
+ */
+export function decide(situation: Situation): Decision {
+  const { ranges, leases, held, previous, random } = situation;
+  const own = leases.filter((lease) => isOwn(lease, situation));
+  const heldName = held === undefined ? undefined : subnetName(held.subnets);
+  const previousName = previous === undefined ? undefined : subnetName(previous);
+  const rank = (lease: SeenLease): number => {
+    const name = subnetName(lease.subnets);
+    if (name === heldName) return 0;
+    if (isReservation(lease)) return 1;
+    return name === previousName ? 2 : 3;
+  };
+  const [lease] = own
+    .filter(({ subnets }) => isCompatible(ranges, subnets))
+    .toSorted((a, b) => rank(a) - rank(b));
+  if (lease !== undefined) return { type: 'hold', lease };
+
+  // A reservation is the administrator's: it stays, also where the network's configuration no longer fits it.
+  const givesUp = own.filter((one) => !isReservation(one));
+  const taken = leases.filter((one) => !givesUp.includes(one)).map(({ subnets }) => subnets);
+  const wishes = [held?.subnets, ...givesUp.map(({ subnets }) => subnets), previous].filter(
+    (wish) => wish !== undefined,
+  );
+  const choice = chooseSubnets(ranges, taken, wishes, random);
+  return choice === undefined ? { type: 'full' } : { type: 'claim', choice, givesUp };
+}
+
+/**
+ * By the public IP. One that has another address is still this node's if this very run wrote it (the address has
+ * changed), or if it is the previous subnet and tells the same MAC or public key.
+ */
+function isOwn(lease: SeenLease, { publication, held, previous }: Situation): boolean {
+  if (lease.value === undefined) return false;
+  const family = publication.publicIps.has(4) ? 4 : 6;
+  const ip = publication.publicIps.get(family);
+  const theirs = lease.value.publicIps.get(family);
+  if (ip !== undefined && theirs?.equals(ip) === true) return true;
+  const name = subnetName(lease.subnets);
+  if (held !== undefined && name === subnetName(held.subnets) && lease.stored.value === held.value)
+    return true;
+  if (previous === undefined || name !== subnetName(previous)) return false;
+  const [mine, written] = [publication.offers[0].data, lease.value.offers[0].data];
+  return [...mine].some(
+    ([each, data]) => data !== null && data !== undefined && isDeepStrictEqual(data, written.get(each)),
+  );
+}

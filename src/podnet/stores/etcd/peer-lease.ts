@@ -1,0 +1,78 @@
+import type { KeyValue } from '../../../etcd/key-value.ts';
+import { FlatnetError } from '../../../errors/flatnet-error.ts';
+import type { Cidr } from '../../../net/cidr.ts';
+import type { IpFamily } from '../../../net/ip.ts';
+import type { BackendSettings } from '../../network-config.ts';
+import type { FamilyLease, NodeLease } from '../../node-lease.ts';
+import type { SeenLease } from './lease-decision.ts';
+import { parseLeaseValue, type LeaseValue } from './lease-value.ts';
+import { parseSubnetName } from './subnet-key.ts';
+
+export interface ReadSeenLease {
+  /** Undefined for a key that is no subnet. */
+  readonly lease: SeenLease | undefined;
+  /** Naming key and field. */
+  readonly problems: readonly FlatnetError[];
+}
+
+/** What a key below `subnets/` says. */
+export function readSeenLease(
+  prefix: string,
+  stored: KeyValue,
+  backend: BackendSettings['type'],
+): ReadSeenLease {
+  const subnets = parseSubnetName(stored.key.slice(prefix.length));
+  if (subnets === undefined) {
+    const problem = new FlatnetError(`etcd ${stored.key}: is not the name of a subnet`, {
+      code: 'INVALID_LEASE',
+      hint: 'write it like 10.5.52.0-24, for two families 10.5.52.0-24&fc00:5:0:1::-64',
+    });
+    return { lease: undefined, problems: [problem] };
+  }
+  let value: LeaseValue | undefined;
+  const problems: FlatnetError[] = [];
+  try {
+    value = parseLeaseValue(stored.key, stored.value, backend === 'alloc' ? 'alloc' : 'udp');
+  } catch (error) {
+    if (!(error instanceof FlatnetError)) throw error;
+    problems.push(error);
+  }
+  return { lease: { stored, subnets, value }, problems };
+}
+
+/** Another node's lease as backends take it. A family that is wrong is left out and told. */
+export function peerLease(
+  node: string,
+  { stored, subnets, value }: SeenLease,
+  networks: ReadonlyMap<IpFamily, Cidr>,
+): { lease: NodeLease | undefined; problems: FlatnetError[] } {
+  if (value === undefined) return { lease: undefined, problems: [] };
+  const problems: FlatnetError[] = [];
+  const families = new Map<IpFamily, FamilyLease>();
+  for (const [family, podCidr] of subnets) {
+    const network = networks.get(family);
+    const publicIp = value.publicIps.get(family);
+    if (network === undefined) continue;
+    const field = family === 4 ? 'Network' : 'IPv6Network';
+    if (!network.contains(podCidr)) {
+      problems.push(
+        new FlatnetError(
+          `etcd ${stored.key}: ${podCidr.toString()} is not within ${field} ${network.toString()}`,
+          {
+            code: 'INVALID_LEASE',
+            hint: `it is left over from another ${field}; its node takes another one, else it ends by itself`,
+          },
+        ),
+      );
+    } else if (publicIp === undefined) {
+      problems.push(
+        new FlatnetError(`etcd ${stored.key}: ${family === 4 ? 'PublicIP' : 'PublicIPv6'} is missing`, {
+          code: 'INVALID_LEASE',
+          hint: 'the node has no address of that family on the interface that carries the cluster',
+        }),
+      );
+    } else families.set(family, { podCidr, publicIp });
+  }
+  const lease = families.size === 0 ? undefined : { node, offers: value.offers, families };
+  return { lease, problems };
+}
