@@ -61,9 +61,9 @@ class Agent {
       logger,
     });
     this.#attachment = new PodAttachment({
-      kernel,
+      ...config.cni,
+      kernels: { node: kernel, open: (netns) => LinuxRouteKernel.open(netns) },
       logger,
-      folder: join(config.cni.dataDir, config.cni.networkName),
     });
     this.#metrics = new AgentMetrics({
       peers: () => this.#network.peerCount,
@@ -95,9 +95,10 @@ class Agent {
   async run(signal: AbortSignal): Promise<void> {
     const { config, logger } = this.#options;
     const handler = new CniHandler({
-      kernels: { node: this.#kernel, open: (netns) => LinuxRouteKernel.open(netns) },
+      attacher: () => this.#attachment.attacher,
       attachmentPoint: () => this.#attachment.point,
       notReady: () => this.#node.waitsFor ?? 'starting',
+      degraded: () => (this.#node.waitsFor === undefined ? textOf(this.#network.failure) : undefined),
       logger,
       observe: (command, code, durationMs) => this.#metrics.cniRequest(command, code, durationMs),
     });
@@ -110,6 +111,7 @@ class Agent {
       this.#followNodes(signal),
       this.#network.run(signal),
       this.#node.run(signal),
+      this.#attachment.run(signal),
       this.#serveServices(signal),
       ...this.#statusServers(signal),
     ]);

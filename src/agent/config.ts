@@ -48,6 +48,8 @@ const cniSchema = z.strictObject({
     .string()
     .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/, 'is not the name of a network')
     .default('cbr0'),
+  /** Pods on a bridge, or routed one by one: the plugins of containernetworking that do each are called so. */
+  mode: z.enum(['bridge', 'ptp'], 'must be bridge or ptp').default('bridge'),
   bridge: deviceName.default('cni0'),
   confDir: absolutePath.default('/etc/cni/net.d'),
   confFile: z

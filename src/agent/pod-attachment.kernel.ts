@@ -27,10 +27,13 @@ function connect(name: string): void {
   kernel.addLink({ kind: 'veth', name, master, up: true, peer: { name: `p${name}`.slice(0, 15) } });
 }
 
+const reserve = (who: ReturnType<typeof owner>) => attachment.addresses.reserve(who, []);
+
 /** As if everything had been reserved an hour ago. */
 function age(): void {
   const anHourAgo = Date.now() / 1000 - 3600;
-  for (const file of readdirSync(folder)) utimesSync(join(folder, file), anHourAgo, anHourAgo);
+  const reservations = join(folder, 'networks', 'cbr0');
+  for (const file of readdirSync(reservations)) utimesSync(join(reservations, file), anHourAgo, anHourAgo);
 }
 
 beforeEach(() => {
@@ -38,7 +41,13 @@ beforeEach(() => {
   netns = Netns.named(NETNS);
   kernel = LinuxRouteKernel.open(netns.fd);
   folder = mkdtempSync(join(tmpdir(), 'fnt-attach-'));
-  attachment = new PodAttachment({ kernel, logger: pino({ level: 'silent' }), folder });
+  attachment = new PodAttachment({
+    kernels: { node: kernel, open: (fd) => LinuxRouteKernel.open(fd) },
+    logger: pino({ level: 'silent' }),
+    dataDir: join(folder, 'networks'),
+    networkName: 'cbr0',
+    mode: 'bridge',
+  });
   configure();
 });
 
@@ -50,17 +59,17 @@ afterEach(() => {
 });
 
 test('a full range frees what vanished pods held, never what a pod still has', () => {
-  for (let n = 1; n <= 5; n += 1) attachment.reserve(owner(n));
+  for (let n = 1; n <= 5; n += 1) reserve(owner(n));
   for (const n of [1, 2, 3, 4]) connect(hostVethName(owner(n)));
-  expect(() => attachment.reserve(owner(6))).toThrow(/no address is free/);
+  expect(() => reserve(owner(6))).toThrow(/no address is free/);
   age();
-  expect(attachment.reserve(owner(6))[0]?.ip.toString()).toBe('10.9.0.6');
-  expect(attachment.find(owner(5))).toEqual([]);
-  expect(() => attachment.reserve(owner(7))).toThrow(/no address is free/);
+  expect(reserve(owner(6))[0]?.ip.toString()).toBe('10.9.0.6');
+  expect(attachment.addresses.find(owner(5))).toEqual([]);
+  expect(() => reserve(owner(7))).toThrow(/no address is free/);
 });
 
 test('while the bridge has a port that nobody can explain, nothing is freed', () => {
-  attachment.reserve(owner(1));
+  reserve(owner(1));
   age();
   connect('veth12ab34cd');
   expect(attachment.reclaim()).toBe(0);

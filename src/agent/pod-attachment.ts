@@ -1,91 +1,136 @@
-import { type BridgeWish, ensureBridge } from '../cni/bridge.ts';
-import type { PodAttachmentPoint } from '../cni/handler.ts';
+import { dirname, join } from 'node:path';
+import { Attacher, type PodAttachmentPoint } from '../cni/attacher.ts';
+import { AttachmentFolder } from '../cni/attachments/attachment-folder.ts';
+import type { AttachmentRecord, InterfaceMode } from '../cni/attachments/attachment-record.ts';
+import { type BridgeWish, ensureBridge, gatewaysOf } from '../cni/bridge.ts';
+import type { PodInterfaceKernels } from '../cni/container-netns.ts';
 import { hostVethName } from '../cni/host-veth.ts';
-import { FlatnetError, describeError } from '../errors/flatnet-error.ts';
-import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
+import type { PodAddresses } from '../cni/pod-addresses.ts';
+import type { PodFeature } from '../cni/pod-feature.ts';
+import { routeToPod } from '../cni/pod-interface.ts';
+import { changePodMtu } from '../cni/pod-mtu.ts';
+import { blackholeUnused, withoutBlackholes } from '../cni/unused-addresses.ts';
+import { describeError } from '../errors/flatnet-error.ts';
+import type { Link } from '../kernel/netlink/objects.ts';
 import type { Logger } from '../log/logger.ts';
-import { AddressPool, type AssignedAddress } from '../podnet/ipam/address-pool.ts';
-import type { Owner } from '../podnet/ipam/reservation.ts';
+import { sleep } from '../timing/backoff.ts';
+import { PodPools } from './pod-attachment-pools.ts';
 
 export interface PodAttachmentOptions {
-  readonly kernel: RouteKernel;
+  readonly kernels: PodInterfaceKernels;
   readonly logger: Logger;
-  /** `/var/lib/cni/networks/<net>`. */
-  readonly folder: string;
+  /** `/var/lib/cni/networks`: reservations. The records of attachments stand beside it, in `flatnet`. */
+  readonly dataDir: string;
+  readonly networkName: string;
+  readonly mode: InterfaceMode;
+  /** What the node does for pods beside connecting them. */
+  readonly features?: readonly PodFeature[];
 }
 
 /** An ADD reserves first and connects a few milliseconds later: what is younger may only be on its way. */
 const RECLAIM_MIN_AGE_MS = 60_000;
+const SWEEP_EVERY_MS = 60_000;
 
-/** The node's bridge and its addresses for pods: what an ADD needs, kept in order. */
+/** What hangs pods on the node: bridge or routes, addresses, and the records of what hangs there, kept in order. */
 export class PodAttachment {
   readonly #options: PodAttachmentOptions;
-  #pool: AddressPool | undefined;
-  #bridge: BridgeWish | undefined;
+  readonly #pools: PodPools;
+  #attacher: { readonly attacher: Attacher; readonly folder: AttachmentFolder } | undefined;
+  #wish: BridgeWish | undefined;
+  #onConfigured: (() => void) | undefined;
 
   constructor(options: PodAttachmentOptions) {
     this.#options = options;
+    this.#pools = new PodPools({ ...options, reclaim: () => this.reclaim() });
   }
 
   /** What an ADD works with; undefined before `configure`. */
   get point(): PodAttachmentPoint | undefined {
-    if (this.#pool === undefined || this.#bridge === undefined) return undefined;
-    const { name, mtu } = this.#bridge;
-    return { addresses: this, bridge: name, mtu };
+    if (this.#wish === undefined) return undefined;
+    const { name, mtu } = this.#wish;
+    return { bridge: name, mtu, mode: this.#options.mode };
   }
 
   get reserved(): number {
-    return this.#pool?.size ?? 0;
+    return this.#wish === undefined ? 0 : this.#pools.node.size;
   }
 
   get capacity(): number {
-    return Number(this.#pool?.capacity ?? 0n);
+    return this.#wish === undefined ? 0 : Number(this.#pools.node.capacity);
   }
 
-  /** Brings bridge and address pool to the wish; pods that are connected stay so. Throws in the kernel's words, IPAM_IO. */
+  get addresses(): PodAddresses {
+    return this.#pools;
+  }
+
+  /** Throws ATTACHMENTS_IO. */
+  get attacher(): Attacher {
+    return this.#opened().attacher;
+  }
+
+  /** Every interface of a pod that this node knows of. Throws ATTACHMENTS_IO. */
+  records(): AttachmentRecord[] {
+    return this.#opened().folder.all();
+  }
+
+  /** Restores what pods had, then looks for pods that vanished, until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#configuredOrAborted(signal);
+    if (!signal.aborted) await this.#restore();
+    while (!signal.aborted) {
+      await this.#sweep();
+      await sleep(SWEEP_EVERY_MS, signal);
+    }
+  }
+
+  /** Brings node and address pool to the wish; pods that are connected stay so. Throws in the kernel's words, IPAM_IO. */
   configure(wish: BridgeWish): void {
-    const same = String(this.#pool?.podCidrs) === String(wish.podCidrs);
-    if (!same || this.#pool === undefined) this.#pool = AddressPool.open(this.#options.folder, wish.podCidrs);
-    this.#bridge = wish;
+    this.#opened();
+    this.#pools.configure(wish.podCidrs);
+    this.#wish = wish;
     this.repair();
     this.reclaim();
+    this.#onConfigured?.();
   }
 
-  /** Makes the bridge as it should be, and pods' interfaces its ports again, whoever took them away. */
+  /** Gives all pods that are connected this MTU, at both ends. Pods that cannot be reached are logged. */
+  changeMtu(mtu: number): void {
+    const { kernels, logger } = this.#options;
+    for (const record of this.records()) {
+      try {
+        changePodMtu(kernels, record, mtu);
+      } catch (error) {
+        logger.warn(
+          { container: record.containerId, error: describeError(error) },
+          'cannot change the MTU of a pod',
+        );
+      }
+    }
+  }
+
+  /** Makes bridge and routes as they should be, and pods' interfaces its ports again, whoever took them away. */
   repair(): void {
-    if (this.#bridge === undefined) return;
-    const { kernel, logger } = this.#options;
-    const bridge = ensureBridge(kernel, this.#bridge);
-    const links = new Map(kernel.links().map((link) => [link.name, link]));
-    for (const owner of this.#pool?.reservations() ?? []) {
-      const veth = links.get(hostVethName(owner));
-      if (veth === undefined || veth.master === bridge.index) continue;
-      kernel.changeLink(veth.index, { master: bridge.index, up: true });
-      kernel.changeBridgePort(veth.index, { hairpin: true });
-      logger.warn(
-        { container: owner.containerId, interface: veth.name },
-        'pod connected to the bridge again',
-      );
+    if (this.#wish === undefined) return;
+    const { kernels, mode } = this.#options;
+    const records = this.records();
+    const routed = records.filter((record) => record.mode === 'ptp');
+    const links = new Map(kernels.node.links().map((link) => [link.name, link]));
+    for (const { hostInterface, addresses } of routed) {
+      const veth = links.get(hostInterface);
+      if (veth !== undefined) routeToPod(kernels.node, veth, addresses);
     }
-  }
-
-  reserve(owner: Owner): AssignedAddress[] {
-    const pool = this.#opened();
-    try {
-      return pool.reserve(owner);
-    } catch (error) {
-      if (!(error instanceof FlatnetError) || error.code !== 'POD_CIDR_EXHAUSTED') throw error;
-      if (this.reclaim() === 0) throw error;
-      return pool.reserve(owner);
+    // A node that has gone over to routing keeps the bridge for pods that are older.
+    if (mode === 'ptp' && routed.length === records.length && !links.has(this.#wish.name)) {
+      blackholeUnused(kernels.node, this.#wish.podCidrs);
+      return;
     }
-  }
-
-  release(owner: Owner): ReturnType<AddressPool['release']> {
-    return this.#opened().release(owner);
-  }
-
-  find(owner: Owner): AssignedAddress[] {
-    return this.#opened().find(owner);
+    withoutBlackholes(kernels.node);
+    const bridged = records.filter((record) => record.mode === 'bridge');
+    const gateways = bridged.flatMap(({ addresses }) => gatewaysOf(addresses));
+    const bridge = ensureBridge(kernels.node, { ...this.#wish, gateways });
+    // Those of another plugin that was here before have a reservation, and no record.
+    const names = this.#pools.node.reservations().map(hostVethName);
+    this.#enslave(bridge, links, new Set([...names, ...bridged.map(({ hostInterface }) => hostInterface)]));
   }
 
   /**
@@ -94,12 +139,16 @@ export class PodAttachment {
    * plugin made it, under a name of its own), nothing can be told apart and nothing is freed. Returns how many.
    */
   reclaim(): number {
-    const { kernel, logger } = this.#options;
-    if (this.#pool === undefined || this.#bridge === undefined) return 0;
-    const links = kernel.links();
-    const known = new Set(this.#pool.reservations().map(hostVethName));
-    const bridge = links.find(({ name }) => name === this.#bridge?.name)?.index;
-    const foreign = links.filter(({ master, name }) => master === bridge && !known.has(name));
+    const { kernels, logger } = this.#options;
+    if (this.#wish === undefined) return 0;
+    const pool = this.#pools.node;
+    const links = kernels.node.links();
+    const records = this.records().map(({ hostInterface }) => hostInterface);
+    const known = new Set([...pool.reservations().map(hostVethName), ...records]);
+    const bridge = links.find(({ name }) => name === this.#wish?.name)?.index;
+    const foreign = links.filter(
+      ({ master, name }) => bridge !== undefined && master === bridge && !known.has(name),
+    );
     if (foreign.length > 0) {
       logger.debug(
         { ports: foreign.map(({ name }) => name) },
@@ -109,11 +158,7 @@ export class PodAttachment {
     }
     const present = new Set(links.map(({ name }) => name));
     try {
-      const freed = this.#pool.reclaim(
-        (owner) => present.has(hostVethName(owner)),
-        RECLAIM_MIN_AGE_MS,
-        Date.now(),
-      );
+      const freed = pool.reclaim((owner) => present.has(hostVethName(owner)), RECLAIM_MIN_AGE_MS, Date.now());
       for (const { ip, containerId } of freed) {
         logger.info(
           { ip: ip.toString(), container: containerId },
@@ -127,8 +172,55 @@ export class PodAttachment {
     }
   }
 
-  #opened(): AddressPool {
-    if (this.#pool !== undefined) return this.#pool;
-    throw new FlatnetError('no pod CIDR yet', { code: 'NOT_READY', retryable: true });
+  async #configuredOrAborted(signal: AbortSignal): Promise<void> {
+    if (this.#wish !== undefined || signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      this.#onConfigured = resolve;
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  async #restore(): Promise<void> {
+    try {
+      await this.attacher.restore();
+    } catch (error) {
+      this.#options.logger.warn({ error: describeError(error) }, 'cannot restore what pods had');
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      await this.attacher.sweep();
+      this.reclaim();
+    } catch (error) {
+      this.#options.logger.warn({ error: describeError(error) }, 'cannot clear up after vanished pods');
+    }
+  }
+
+  #enslave(bridge: Link, links: ReadonlyMap<string, Link>, wanted: ReadonlySet<string>): void {
+    const { kernels, logger } = this.#options;
+    for (const name of wanted) {
+      const veth = links.get(name);
+      if (veth === undefined || veth.master === bridge.index) continue;
+      kernels.node.changeLink(veth.index, { master: bridge.index, up: true });
+      kernels.node.changeBridgePort(veth.index, { hairpin: true });
+      logger.warn({ interface: name }, 'pod connected to the bridge again');
+    }
+  }
+
+  #opened(): { readonly attacher: Attacher; readonly folder: AttachmentFolder } {
+    if (this.#attacher !== undefined) return this.#attacher;
+    const { kernels, logger, dataDir, networkName: network, features = [] } = this.#options;
+    const folder = AttachmentFolder.open(join(dirname(dataDir), 'flatnet', network), logger);
+    const attacher = new Attacher({
+      kernels,
+      addresses: this.#pools,
+      attachments: folder,
+      features,
+      network,
+      logger,
+    });
+    this.#attacher = { attacher, folder };
+    return this.#attacher;
   }
 }

@@ -3,13 +3,22 @@ import type { Link } from '../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import { writeSysctl } from '../kernel/sysctl/sysctl.ts';
 import type { Cidr } from '../net/cidr.ts';
+import type { Ip } from '../net/ip.ts';
 import { Mac } from '../net/mac.ts';
+import type { ContainerAddress } from './protocol/result.ts';
 
 export interface BridgeWish {
   readonly name: string;
   /** The node's pod CIDRs; the bridge is the gateway, at the first address of each. */
   readonly podCidrs: readonly Cidr[];
   readonly mtu: number;
+  /** Of pods whose configuration gives them addresses of other ranges; they stay on the bridge. */
+  readonly gateways?: readonly GatewayAddress[];
+}
+
+export interface GatewayAddress {
+  readonly ip: Ip;
+  readonly prefixLength: number;
 }
 
 /** Makes or adopts the bridge, and leaves it up with the gateways' addresses and no others. Returns it. */
@@ -26,8 +35,25 @@ export function ensureBridge(kernel: RouteKernel, wish: BridgeWish): Link {
   if (bridge.mac?.equals(mac) !== true) kernel.changeLink(bridge.index, { mac });
   configure(wish);
   if (!bridge.up) kernel.changeLink(bridge.index, { up: true });
-  ensureAddresses(kernel, bridge.index, wish.podCidrs);
+  ensureAddresses(kernel, bridge.index, wish);
   return kernel.link(bridge.index) ?? bridge;
+}
+
+/** The gateways that pods with these addresses need on the bridge. */
+export function gatewaysOf(addresses: readonly ContainerAddress[]): GatewayAddress[] {
+  return addresses.flatMap(({ gateway, prefixLength }) =>
+    gateway === undefined ? [] : [{ ip: gateway, prefixLength }],
+  );
+}
+
+/** Gives the bridge gateways that it lacks; one that is not there is somebody else's to tell. */
+export function ensureGateways(
+  kernel: RouteKernel,
+  bridge: string,
+  addresses: readonly ContainerAddress[],
+): void {
+  const link = kernel.link(bridge)?.index;
+  if (link !== undefined) addMissing(kernel, link, gatewaysOf(addresses), kernel.addresses({ link }));
 }
 
 /** The node forwards for its pods. Writes only what is not so already: the settings are the whole node's. */
@@ -68,21 +94,33 @@ function configure({ name, podCidrs }: BridgeWish): void {
   }
 }
 
-function ensureAddresses(kernel: RouteKernel, link: number, podCidrs: readonly Cidr[]): void {
-  const wanted = podCidrs.map((cidr) => ({ ip: cidr.at(1), prefixLength: cidr.prefixLength }));
+function ensureAddresses(kernel: RouteKernel, link: number, { podCidrs, gateways = [] }: BridgeWish): void {
+  const wanted = [
+    ...podCidrs.map((cidr) => ({ ip: cidr.at(1), prefixLength: cidr.prefixLength })),
+    ...gateways,
+  ];
   const found = kernel.addresses({ link }).filter(({ scope }) => scope === 0);
-  for (const { ip, prefixLength } of wanted) {
-    const there = found.some((address) => address.ip.equals(ip) && address.prefixLength === prefixLength);
-    if (!there)
-      kernel.replaceAddress({ link, ip, prefixLength, ...(ip.family === 6 ? { noDad: true } : {}) });
-  }
+  addMissing(kernel, link, wanted, found);
   // What is left of an earlier pod CIDR would go on attracting traffic.
-  for (const { ip, prefixLength } of found) {
-    if (!wanted.some((address) => address.ip.equals(ip) && address.prefixLength === prefixLength)) {
-      kernel.deleteAddress({ link, ip, prefixLength });
-    }
+  for (const address of found) {
+    if (!wanted.some((each) => same(each, address))) kernel.deleteAddress({ ...address, link });
   }
 }
+
+function addMissing(
+  kernel: RouteKernel,
+  link: number,
+  wanted: readonly GatewayAddress[],
+  found: readonly GatewayAddress[],
+): void {
+  for (const { ip, prefixLength } of wanted) {
+    if (found.some((address) => same(address, { ip, prefixLength }))) continue;
+    kernel.replaceAddress({ link, ip, prefixLength, ...(ip.family === 6 ? { noDad: true } : {}) });
+  }
+}
+
+const same = (a: GatewayAddress, b: GatewayAddress): boolean =>
+  a.ip.equals(b.ip) && a.prefixLength === b.prefixLength;
 
 /** `0a:58` and the IPv4 gateway (the custom of kubenet and OVN), else the last four bytes of the IPv6 one. */
 function gatewayMac(podCidrs: readonly Cidr[]): Mac {

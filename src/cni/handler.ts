@@ -1,25 +1,20 @@
 import type { Logger } from '../log/logger.ts';
-import type { PodAddresses } from './pod-addresses.ts';
-import { checkPodInterface } from './pod-check.ts';
-import { addPodInterface, removePodInterface, type PodInterfaceKernels } from './pod-interface.ts';
+import type { Attacher, PodAttachmentPoint } from './attacher.ts';
+import { podOf } from './protocol/cni-args.ts';
 import { CNI_CODE, CniError, cniCodeOf, errorReply } from './protocol/cni-error.ts';
 import type { PluginCall } from './protocol/frame.ts';
-import { readRequest, versionOf, type AddRequest, type CniRequest } from './protocol/request.ts';
+import { readRequest, versionOf, type CniRequest } from './protocol/request.ts';
 import { renderResult } from './protocol/result.ts';
 import { versionReply } from './protocol/version.ts';
 
-/** What the node has to have before a pod can be connected. */
-export interface PodAttachmentPoint {
-  readonly addresses: PodAddresses;
-  readonly bridge: string;
-  readonly mtu: number;
-}
-
 export interface CniHandlerOptions {
-  readonly kernels: PodInterfaceKernels;
+  /** Throws while it cannot work at all. */
+  readonly attacher: () => Attacher;
   /** Undefined while the node's pod CIDR is not known; `notReady` then says why. */
   readonly attachmentPoint: () => PodAttachmentPoint | undefined;
   readonly notReady: () => string;
+  /** Why pods that are there may be cut off; undefined while nothing is wrong. */
+  readonly degraded: () => string | undefined;
   readonly logger: Logger;
   /** For metrics. */
   readonly observe?: (command: string, code: number, durationMs: number) => void;
@@ -30,10 +25,7 @@ export interface CniReply {
   readonly stdout: string;
 }
 
-/**
- * Answers the plugin's calls; none needs the API server. ADD and CHECK are worked off in one go: kernel and folder
- * answer at once, so no other call comes in between. DEL waits for the kernel, and frees the address only afterwards.
- */
+/** Answers the plugin's calls; none needs the API server. */
 export class CniHandler {
   readonly #options: CniHandlerOptions;
 
@@ -73,51 +65,45 @@ export class CniHandler {
       case 'VERSION':
         return versionReply();
       case 'ADD':
-        return this.#add(request);
-      case 'DEL': {
-        await removePodInterface(this.#options.kernels, request, request.netns);
-        // Without a pod CIDR nothing can have been reserved by this agent; a later DEL or reclaim frees the rest.
-        this.#options.attachmentPoint()?.addresses.release(request);
+        return renderResult(await this.#options.attacher().add(request, this.#ready()), request.cniVersion);
+      case 'DEL':
+        await this.#options.attacher().remove(request);
         return '';
-      }
-      default: {
-        const { addresses, bridge } = this.#ready();
-        checkPodInterface(this.#options.kernels, request, bridge, addresses.find(request));
+      case 'CHECK':
+        await this.#options.attacher().check(request, this.#ready());
         return '';
-      }
+      case 'GC':
+        await this.#options.attacher().collect(request);
+        return '';
+      default:
+        this.#status();
+        return '';
     }
   }
 
-  #add(request: AddRequest): string {
-    const { addresses, bridge, mtu } = this.#ready();
-    const reserved = addresses.reserve(request);
-    try {
-      const result = addPodInterface(this.#options.kernels, request, { bridge, mtu, addresses: reserved });
-      return renderResult(result, request.cniVersion);
-    } catch (error) {
-      addresses.release(request);
-      throw error;
+  /** Throws CniError 50 where ADD would fail, 51 where pods that are there may be cut off as well. */
+  #status(): void {
+    if (this.#options.attachmentPoint() === undefined) {
+      throw new CniError(CNI_CODE.notAvailable, this.#unready(), 'the node is called ready as soon as it is');
     }
+    const degraded = this.#options.degraded();
+    if (degraded === undefined) return;
+    throw new CniError(
+      CNI_CODE.limitedConnectivity,
+      `the node's pod network is not as it should be: ${degraded}`,
+      'the agent tries again by itself',
+    );
   }
 
   #ready(): PodAttachmentPoint {
     const point = this.#options.attachmentPoint();
     if (point !== undefined) return point;
-    throw new CniError(
-      CNI_CODE.tryAgainLater,
-      `the node's pod network is not ready: ${this.#options.notReady()}`,
-      'the runtime tries again by itself',
-    );
+    throw new CniError(CNI_CODE.tryAgainLater, this.#unready(), 'the runtime tries again by itself');
   }
-}
 
-/** K8S_POD_NAMESPACE and K8S_POD_NAME of CNI_ARGS, for the log. */
-function podOf(args: string | undefined): string | undefined {
-  const values = new Map(
-    (args ?? '').split(';').map((pair) => [pair.split('=')[0] ?? '', pair.split('=')[1] ?? '']),
-  );
-  const name = values.get('K8S_POD_NAME');
-  return name === undefined ? undefined : `${values.get('K8S_POD_NAMESPACE') ?? ''}/${name}`;
+  #unready(): string {
+    return `the node's pod network is not ready: ${this.#options.notReady()}`;
+  }
 }
 
 const round = (ms: number): number => Math.round(ms * 100) / 100;

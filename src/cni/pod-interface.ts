@@ -1,25 +1,36 @@
 import { FlatnetError } from '../errors/flatnet-error.ts';
-import type { Link, NewRoute } from '../kernel/netlink/objects.ts';
+import type { Link } from '../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
-import { Netns } from '../kernel/netns/netns.ts';
-import { writeSysctl } from '../kernel/sysctl/sysctl.ts';
-import { Cidr } from '../net/cidr.ts';
+import type { Netns } from '../kernel/netns/netns.ts';
+import type { Mac } from '../net/mac.ts';
+import type { InterfaceMode } from './attachments/attachment-record.ts';
+import {
+  openContainer,
+  openIfThere,
+  withKernel,
+  writeIfThere,
+  type PodInterfaceKernels,
+} from './container-netns.ts';
 import { hostVethName } from './host-veth.ts';
+import { hostRoutes, podRoutes, resultRoutes, ROUTED_GATEWAY_V6, ROUTED_MAC } from './pod-routes.ts';
 import { CNI_CODE, CniError } from './protocol/cni-error.ts';
+import type { Dns } from './protocol/dns.ts';
+import type { IpamRoute } from './protocol/ipam-config.ts';
 import type { AddRequest, Attachment } from './protocol/request.ts';
 import type { AddResult, ContainerAddress } from './protocol/result.ts';
 
-export interface PodInterfaceKernels {
-  /** The node's own. */
-  readonly node: RouteKernel;
-  /** That of another network namespace, given by descriptor. */
-  readonly open: (netns: number) => RouteKernel;
-}
-
 export interface PodInterfaceWish {
+  readonly mode: InterfaceMode;
+  /** Of mode bridge. */
   readonly bridge: string;
   readonly mtu: number;
+  readonly hairpin: boolean;
+  /** Of the container's end; the kernel's choice when undefined. */
+  readonly mac: Mac | undefined;
   readonly addresses: readonly ContainerAddress[];
+  /** Undefined: everything by way of the gateway. */
+  readonly routes: readonly IpamRoute[] | undefined;
+  readonly dns: Dns;
 }
 
 /**
@@ -34,30 +45,23 @@ export function addPodInterface(
   request: Pick<AddRequest, 'containerId' | 'ifName' | 'netns'>,
   wish: PodInterfaceWish,
 ): AddResult {
-  const bridge = kernels.node.link(wish.bridge);
-  if (bridge === undefined) {
-    throw new CniError(
-      CNI_CODE.tryAgainLater,
-      `bridge ${wish.bridge} is not there`,
-      'the agent is making it anew',
-    );
-  }
-  const netns = openNetns(request.netns);
+  const bridge = wish.mode === 'bridge' ? bridgeOf(kernels.node, wish.bridge) : undefined;
+  const netns = openContainer(request.netns);
   try {
-    if (netns.inode === ownInode()) {
-      throw new CniError(
-        CNI_CODE.invalidEnvironment,
-        `CNI_NETNS ${request.netns} is the node's own namespace`,
-      );
-    }
-    const host = makeVeth(kernels.node, request, wish, bridge.index, netns);
+    const host = makeVeth(kernels.node, request, wish, bridge?.index, netns);
     try {
-      const container = configurePod(kernels, netns, request.ifName, wish.addresses);
+      if (bridge === undefined) routeToPod(kernels.node, host, wish.addresses);
+      else kernels.node.changeBridgePort(host.index, { hairpin: wish.hairpin });
+      const routes = resultRoutes(wish.addresses, wish.routes);
+      const container = configurePod(kernels, netns, request.ifName, wish, routes);
       return {
-        bridge: { name: wish.bridge, mac: macOf(bridge) },
+        bridge: bridge && { name: bridge.name, mac: macOf(bridge) },
         host: { name: host.name, mac: macOf(host) },
         container: { name: request.ifName, mac: macOf(container), netns: request.netns },
+        mtu: wish.mtu,
         addresses: wish.addresses,
+        routes,
+        dns: wish.dns,
       };
     } catch (error) {
       kernels.node.deleteLink(host.index);
@@ -83,7 +87,6 @@ export async function removePodInterface(
   const netns = netnsPath === undefined ? undefined : openIfThere(netnsPath);
   if (netns === undefined) return;
   try {
-    if (netns.inode === ownInode()) return;
     const pod = kernels.open(netns.fd);
     try {
       const link = pod.link(target.ifName);
@@ -96,48 +99,55 @@ export async function removePodInterface(
   }
 }
 
-export function openNetns(path: string): Netns {
-  try {
-    return enterable(path);
-  } catch (cause) {
-    throw new CniError(
-      CNI_CODE.unknownContainer,
-      `CNI_NETNS ${path} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`,
-      'the container may have ended meanwhile',
-      cause,
-    );
+/** What a routed pod needs of the node; idempotent. The settings come first: IPv6 looks at them as the link comes up. */
+export function routeToPod(node: RouteKernel, host: Link, addresses: readonly ContainerAddress[]): void {
+  const { name } = host;
+  // Answers for the gateway, which is nobody's address, as long as the node has a route to everywhere.
+  writeIfThere(`net/ipv4/conf/${name}/proxy_arp`, 1);
+  writeIfThere(`net/ipv4/neigh/${name}/proxy_delay`, 0);
+  // A pod that reaches itself by a Service comes back where it came from: no reason to tell it of a shorter way.
+  writeIfThere(`net/ipv4/conf/${name}/send_redirects`, 0);
+  const six = addresses.some(({ ip }) => ip.family === 6);
+  if (six) {
+    writeIfThere(`net/ipv6/conf/${name}/accept_ra`, 0);
+    writeIfThere(`net/ipv6/conf/${name}/accept_dad`, 0);
   }
+  if (!host.up) node.changeLink(host.index, { up: true });
+  // The kernel may be told to make link-local addresses from something else than the MAC.
+  if (six)
+    node.replaceAddress({
+      link: host.index,
+      ip: ROUTED_GATEWAY_V6,
+      prefixLength: 64,
+      scope: 253,
+      noDad: true,
+    });
+  for (const route of hostRoutes(host.index, addresses)) node.replaceRoute(route);
 }
 
-export function withKernel<T>(
-  kernels: PodInterfaceKernels,
-  netns: Netns,
-  action: (pod: RouteKernel) => T,
-): T {
-  const pod = kernels.open(netns.fd);
-  try {
-    return action(pod);
-  } finally {
-    pod.close();
-  }
+function bridgeOf(node: RouteKernel, name: string): Link {
+  const bridge = node.link(name);
+  if (bridge !== undefined) return bridge;
+  throw new CniError(CNI_CODE.tryAgainLater, `bridge ${name} is not there`, 'the agent is making it anew');
 }
 
 function makeVeth(
   node: RouteKernel,
   request: Pick<AddRequest, 'containerId' | 'ifName'>,
-  { mtu }: PodInterfaceWish,
-  master: number,
+  { mtu, mac }: PodInterfaceWish,
+  master: number | undefined,
   netns: Netns,
 ): Link {
   const name = hostVethName(request);
+  const hostSide = master === undefined ? { mac: ROUTED_MAC } : { master, up: true };
+  const far = mac === undefined ? {} : { mac };
   const create = (): Link | undefined =>
     node.addLink({
       kind: 'veth',
       name,
       mtu,
-      master,
-      up: true,
-      peer: { name: request.ifName, mtu, netns: netns.fd },
+      ...hostSide,
+      peer: { name: request.ifName, mtu, netns: netns.fd, ...far },
     });
   const link = attempt(() => {
     try {
@@ -158,7 +168,6 @@ function makeVeth(
   });
   const made = link ?? node.link(name);
   if (made === undefined) throw new CniError(CNI_CODE.tryAgainLater, `interface ${name} vanished`);
-  node.changeBridgePort(made.index, { hairpin: true });
   return made;
 }
 
@@ -166,7 +175,8 @@ function configurePod(
   kernels: PodInterfaceKernels,
   netns: Netns,
   ifName: string,
-  addresses: readonly ContainerAddress[],
+  { mode, addresses }: PodInterfaceWish,
+  routes: readonly IpamRoute[],
 ): Link {
   return withKernel(kernels, netns, (pod) => {
     const link = pod.link(ifName);
@@ -175,30 +185,21 @@ function configurePod(
     const loopback = pod.link('lo');
     if (loopback?.up === false) pod.changeLink(loopback.index, { up: true });
     pod.changeLink(link.index, { up: true });
-    for (const { ip, prefixLength } of addresses) {
+    for (const { ip, prefixLength, gateway } of addresses) {
       pod.addAddress({
         link: link.index,
         ip,
         prefixLength,
-        noPrefixRoute: true,
+        // Without a gateway the pod has only its neighbours.
+        ...(gateway === undefined ? {} : { noPrefixRoute: true }),
         ...(ip.family === 6 ? { noDad: true } : {}),
       });
+      // The node's end is known: nobody need ask, and a node without default route would not answer.
+      if (mode === 'ptp' && gateway !== undefined)
+        pod.setNeighbour({ link: link.index, ip: gateway, mac: ROUTED_MAC });
     }
-    for (const route of podRoutes(link.index, addresses)) pod.addRoute(route);
+    for (const route of podRoutes(link.index, addresses, routes)) pod.addRoute(route);
     return link;
-  });
-}
-
-/** To the gateway on the link; to everything else by way of it. */
-export function podRoutes(link: number, addresses: readonly ContainerAddress[]): NewRoute[] {
-  return addresses.flatMap(({ ip, gateway }) => {
-    const host = new Cidr(gateway, ip.family === 4 ? 32 : 128);
-    const everything = Cidr.parse(ip.family === 4 ? '0.0.0.0/0' : '::/0');
-    // RTPROT_BOOT (3), as `ip route add` and the plugins of containernetworking leave it.
-    return [
-      { destination: host, link, protocol: 3, ...(ip.family === 4 ? { source: ip } : {}) },
-      { destination: everything, link, gateway, protocol: 3 },
-    ];
   });
 }
 
@@ -213,14 +214,7 @@ function podSettings(netns: Netns, ifName: string): void {
     [`net/ipv6/conf/${ifName}/accept_dad`, 0],
   ] as const;
   netns.run(() => {
-    for (const [key, value] of settings) {
-      try {
-        writeSysctl(key, value);
-      } catch (error) {
-        // A kernel without IPv6.
-        if (!(error instanceof FlatnetError) || error.code !== 'ENOENT') throw error;
-      }
-    }
+    for (const [key, value] of settings) writeIfThere(key, value);
   });
 }
 
@@ -233,26 +227,6 @@ function attempt<T>(action: () => T): T {
   }
 }
 
-function openIfThere(path: string): Netns | undefined {
-  try {
-    return enterable(path);
-  } catch {
-    return undefined;
-  }
-}
-
-/** The file under /run/netns stays as a plain one when only its mount is gone: the namespace is then no more. */
-function enterable(path: string): Netns {
-  const netns = Netns.open(path);
-  try {
-    netns.run(() => undefined);
-    return netns;
-  } catch (error) {
-    netns.close();
-    throw error;
-  }
-}
-
 async function ignoringGone(deletion: Promise<void>): Promise<void> {
   try {
     await deletion;
@@ -261,18 +235,7 @@ async function ignoringGone(deletion: Promise<void>): Promise<void> {
   }
 }
 
-let ownNetnsInode: bigint | undefined;
-
-function ownInode(): bigint {
-  if (ownNetnsInode === undefined) {
-    const own = Netns.current();
-    ownNetnsInode = own.inode;
-    own.close();
-  }
-  return ownNetnsInode;
-}
-
-function macOf(link: Link): NonNullable<Link['mac']> {
+function macOf(link: Link): Mac {
   if (link.mac === undefined) throw new FlatnetError(`device ${link.name} has no MAC`, { code: 'EINVAL' });
   return link.mac;
 }

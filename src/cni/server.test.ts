@@ -45,7 +45,9 @@ async function talk(...pieces: readonly Buffer[]): Promise<string> {
   for (const piece of pieces) await new Promise((resolve) => socket.write(piece, resolve));
   await replied;
   socket.destroy();
-  return Buffer.concat(received).subarray(8).toString('utf8');
+  const [receipt, reply] = [Buffer.concat(received).subarray(0, 4), Buffer.concat(received).subarray(12)];
+  expect(receipt.toString('latin1')).toBe('FCN1');
+  return reply.toString('utf8');
 }
 
 test('the socket is for root alone and takes the place of a file that was left', () => {

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { listenUnix } from '../kernel/netns/listen.ts';
 import type { Logger } from '../log/logger.ts';
-import { decodeCall, encodeReply, type PluginCall } from './protocol/frame.ts';
+import { decodeCall, encodeReply, RECEIPT, type PluginCall } from './protocol/frame.ts';
 import { errorReply } from './protocol/cni-error.ts';
 
 export interface CniServerOptions {
@@ -58,6 +58,7 @@ export class CniServer {
     );
     const answer = (work: () => Promise<Buffer>): void => {
       socket.off('data', receive);
+      socket.write(RECEIPT);
       // Read on and forget: a client that is cut off in the middle of its request would not read the reply.
       socket.resume();
       void work()

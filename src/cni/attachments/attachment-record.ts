@@ -1,3 +1,4 @@
+import type { PoolReference } from '../pod-addresses.ts';
 import type { Attachment } from '../protocol/request.ts';
 import type { ContainerAddress } from '../protocol/result.ts';
 import type { RuntimeConfig } from '../protocol/runtime-config.ts';
@@ -17,5 +18,7 @@ export interface AttachmentRecord extends Attachment {
   /** Name of the node's end of the veth. */
   readonly hostInterface: string;
   readonly addresses: readonly ContainerAddress[];
+  /** Where the addresses are reserved, if not in the node's own folder. */
+  readonly pool?: PoolReference | undefined;
   readonly runtimeConfig: RuntimeConfig;
 }

@@ -4,6 +4,7 @@
  *
  * Framing, all numbers 32-bit big endian:
  *   request   "FCN1"  length of environment, NAME=VALUE\0...  length of standard input, standard input
+ *   receipt   "FCN1", at once: an agent that hangs is told from one that has much to do
  *   reply     exit code, length, standard output
  *
  * The socket is that of the file system in which the plugin runs: nodes that share a machine do not meet here.
@@ -21,10 +22,15 @@
 #include <unistd.h>
 
 #define DEFAULT_SOCKET "/run/flatnet/cni.sock"
+#define MAGIC "FCN1"
+/* A socket whose queue is full, and an agent that is stopped or stuck. */
+#define CONNECT_TIMEOUT_MS 900
+#define RECEIPT_TIMEOUT_MS 5000
 /* Runtimes give a sandbox two minutes; give up before, so that the reason is ours and not theirs. */
-#define REPLY_TIMEOUT_SECONDS 100
+#define REPLY_TIMEOUT_MS 60000
 /* Keep in step with SUPPORTED_VERSIONS in ../protocol/version.ts (a test compares them). */
-#define VERSION_REPLY "{\"cniVersion\":\"1.0.0\",\"supportedVersions\":[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\"]}\n"
+#define VERSION_REPLY                                                                                                  \
+  "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n"
 
 extern char **environ;
 
@@ -33,11 +39,13 @@ struct buffer {
   size_t size, room;
 };
 
-/* CNI specification, section "Error": well-known code 11 is "try again later". */
+/* CNI specification, section "Error": 11 is "try again later", and 50 is how STATUS says that ADD would fail. */
 static int fail(const char *message, const char *detail) {
-  printf("{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"flatnet: %s\",\"details\":\"%s; the agent of this node serves "
+  const char *command = getenv("CNI_COMMAND");
+  int code = command != NULL && strcmp(command, "STATUS") == 0 ? 50 : 11;
+  printf("{\"cniVersion\":\"1.0.0\",\"code\":%d,\"msg\":\"flatnet: %s\",\"details\":\"%s; the agent of this node serves "
          "CNI requests: see that the flatnet agent runs here and is ready, the runtime then tries again by itself\"}\n",
-         message, detail);
+         code, message, detail);
   fflush(stdout);
   return 1;
 }
@@ -80,18 +88,52 @@ static int send_all(int fd, const struct buffer *buffer) {
   return 0;
 }
 
-/* FLATNET_CNI_SOCKET, else "socketPath" of the network configuration (the agent writes it unescaped), else the default. */
+/* End of the JSON string that begins at `text` (its quote); NULL where it has none. */
+static char *string_end(char *text) {
+  for (char *at = text + 1; *at != '\0'; at++) {
+    if (*at == '\\' && at[1] != '\0') at++;
+    else if (*at == '"') return at;
+  }
+  return NULL;
+}
+
+/* Value of a member of the outermost object that is a string, as it is written; NULL where there is none. */
+static const char *member(char *json, const char *name) {
+  int depth = 0;
+  for (char *at = json; *at != '\0'; at++) {
+    if (*at == '{' || *at == '[') depth++;
+    if (*at == '}' || *at == ']') depth--;
+    if (*at != '"') continue;
+    char *end = string_end(at);
+    if (end == NULL) return NULL;
+    char *value = end + 1 + strspn(end + 1, " \t\r\n");
+    if (depth == 1 && *value == ':' && (size_t)(end - at - 1) == strlen(name) &&
+        strncmp(at + 1, name, strlen(name)) == 0) {
+      value += 1 + strspn(value + 1, " \t\r\n");
+      char *value_end = *value == '"' ? string_end(value) : NULL;
+      return value_end == NULL ? NULL : strndup(value + 1, (size_t)(value_end - value - 1));
+    }
+    at = end;
+  }
+  return NULL;
+}
+
+/*
+ * FLATNET_CNI_SOCKET, else "socketPath" of the network configuration (the agent writes it unescaped), else the default.
+ * Results that plugins hand on have members of that name too, further inside.
+ */
 static const char *socket_path(struct buffer *input) {
   const char *from_environment = getenv("FLATNET_CNI_SOCKET");
   if (from_environment != NULL && *from_environment != '\0') return from_environment;
   append(input, "", 1);
   input->size--;
-  char *key = strstr(input->data, "\"socketPath\"");
-  if (key == NULL) return DEFAULT_SOCKET;
-  char *start = strchr(key + strlen("\"socketPath\""), '"');
-  char *end = start == NULL ? NULL : strchr(start + 1, '"');
-  if (end == NULL) return DEFAULT_SOCKET;
-  return strndup(start + 1, (size_t)(end - start - 1));
+  const char *configured = member(input->data, "socketPath");
+  return configured == NULL ? DEFAULT_SOCKET : configured;
+}
+
+static void limit(int fd, int option, int milliseconds) {
+  struct timeval timeout = {.tv_sec = milliseconds / 1000, .tv_usec = milliseconds % 1000 * 1000};
+  setsockopt(fd, SOL_SOCKET, option, &timeout, sizeof timeout);
 }
 
 static int connect_agent(const char *path) {
@@ -102,10 +144,21 @@ static int connect_agent(const char *path) {
   }
   strcpy(address.sun_path, path);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return -1;
-  struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_SECONDS};
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  if (fd < 0) return -1;
+  /* Counts for connect(2) as well: it waits while the queue of connections is full. */
+  limit(fd, SO_SNDTIMEO, CONNECT_TIMEOUT_MS);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return -1;
   return fd;
+}
+
+/* 1 when the agent has the whole request; 0 when it went away, -1 when it says nothing. */
+static int await_receipt(int fd) {
+  char receipt[sizeof MAGIC - 1];
+  limit(fd, SO_RCVTIMEO, RECEIPT_TIMEOUT_MS);
+  ssize_t got = recv(fd, receipt, sizeof receipt, MSG_WAITALL);
+  limit(fd, SO_RCVTIMEO, REPLY_TIMEOUT_MS);
+  if (got < 0 && errno == EAGAIN) return -1;
+  return got == (ssize_t)sizeof receipt && memcmp(receipt, MAGIC, sizeof receipt) == 0;
 }
 
 int main(void) {
@@ -120,7 +173,7 @@ int main(void) {
   }
   if (read_all(STDIN_FILENO, &input) < 0) return fail("cannot read standard input", strerror(errno));
   const char *path = socket_path(&input);
-  append(&request, "FCN1", 4);
+  append(&request, MAGIC, sizeof MAGIC - 1);
   append_number(&request, environment.size);
   append(&request, environment.data, environment.size);
   append_number(&request, input.size);
@@ -129,6 +182,9 @@ int main(void) {
   int fd = connect_agent(path);
   if (fd < 0) return fail("the agent does not answer on its socket", strerror(errno));
   if (send_all(fd, &request) < 0) return fail("the agent closed the connection", strerror(errno));
+  int received = await_receipt(fd);
+  if (received < 0) return fail("the agent hangs", strerror(errno));
+  if (received == 0) return fail("the agent closed the connection", "it stopped");
   if (read_all(fd, &reply) < 0) return fail("the agent did not reply in time", strerror(errno));
   uint32_t header[2];
   if (reply.size < sizeof header) return fail("the agent stopped while it worked on the request", "no reply");

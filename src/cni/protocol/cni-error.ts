@@ -11,6 +11,8 @@ export const CNI_CODE = {
   invalidConfiguration: 7,
   tryAgainLater: 11,
   notAvailable: 50,
+  /** As 50, and containers that are there may be cut off too. */
+  limitedConnectivity: 51,
   /** An interface that has an address already was to be given another. */
   duplicateAdd: 100,
   /** CHECK found the container's network other than ADD left it. */
@@ -21,6 +23,12 @@ export const CNI_CODE = {
 
 export type CniCode = (typeof CNI_CODE)[keyof typeof CNI_CODE];
 
+const RETRYABLE: readonly CniCode[] = [
+  CNI_CODE.tryAgainLater,
+  CNI_CODE.notAvailable,
+  CNI_CODE.limitedConnectivity,
+];
+
 /** An error with its CNI code decided where it was found. */
 export class CniError extends FlatnetError {
   readonly cniCode: CniCode;
@@ -28,7 +36,7 @@ export class CniError extends FlatnetError {
   constructor(cniCode: CniCode, message: string, hint?: string, cause?: unknown) {
     super(message, {
       code: `CNI_${cniCode}`,
-      retryable: cniCode === CNI_CODE.tryAgainLater || cniCode === CNI_CODE.notAvailable,
+      retryable: RETRYABLE.includes(cniCode),
       cause,
       ...(hint === undefined ? {} : { hint }),
     });
@@ -38,7 +46,12 @@ export class CniError extends FlatnetError {
 
 const CODES: Readonly<Record<string, CniCode>> = {
   POD_CIDR_EXHAUSTED: CNI_CODE.tryAgainLater,
+  ADDRESS_IN_USE: CNI_CODE.tryAgainLater,
+  ADDRESS_NOT_IN_RANGE: CNI_CODE.invalidConfiguration,
+  INVALID_RANGE: CNI_CODE.invalidConfiguration,
+  POD_CIDR_TOO_SMALL: CNI_CODE.invalidConfiguration,
   IPAM_IO: CNI_CODE.ioFailure,
+  ATTACHMENTS_IO: CNI_CODE.ioFailure,
   INVALID_OWNER: CNI_CODE.invalidEnvironment,
   DUPLICATE_ADD: CNI_CODE.duplicateAdd,
 };

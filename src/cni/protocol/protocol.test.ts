@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { Cidr } from '../../net/cidr.ts';
 import { Ip } from '../../net/ip.ts';
 import { Mac } from '../../net/mac.ts';
 import { CniError, cniCodeOf, errorReply } from './cni-error.ts';
@@ -65,7 +66,7 @@ describe('requests', () => {
   });
 
   test('ADD', () => {
-    expect(readRequest(call(ADD))).toEqual({
+    expect(readRequest(call(ADD))).toMatchObject({
       command: 'ADD',
       cniVersion: '1.0.0',
       containerId: 'c1',
@@ -122,6 +123,17 @@ describe('replies', () => {
     host: { name: 'veth1', mac: Mac.parse('02:00:00:00:00:01') },
     container: { name: 'eth0', mac: Mac.parse('02:00:00:00:00:02'), netns: '/run/netns/x' },
     addresses: [{ ip: Ip.parse('10.244.1.2'), prefixLength: 24, gateway: Ip.parse('10.244.1.1') }],
+    mtu: 1450,
+    routes: [
+      {
+        dst: Cidr.parse('0.0.0.0/0'),
+        gw: Ip.parse('10.244.1.1'),
+        mtu: undefined,
+        priority: 10,
+        table: undefined,
+      },
+    ],
+    dns: {},
   };
   const ip = { interface: 2, address: '10.244.1.2/24', gateway: '10.244.1.1' };
 
@@ -158,7 +170,7 @@ describe('replies', () => {
 
   test('the executable answers VERSION as the server does', () => {
     const source = readFileSync(new URL('../plugin/flatnet-cni.c', import.meta.url), 'utf8');
-    const literal = /#define VERSION_REPLY ("(?:[^"\\]|\\.)*")/.exec(source)?.[1] ?? '""';
+    const literal = /#define VERSION_REPLY[ \\\n]*("(?:[^"\\]|\\.)*")/.exec(source)?.[1] ?? '""';
     expect(JSON.parse(literal)).toBe(versionReply());
   });
 });

@@ -1,8 +1,11 @@
 import * as z from 'zod';
+import { parseCniArgs, type CniArgs } from './cni-args.ts';
 import { CNI_CODE, CniError } from './cni-error.ts';
 import type { PluginCall } from './frame.ts';
-import { runtimeConfigSchema, type RuntimeConfig } from './runtime-config.ts';
-import { SUPPORTED_VERSIONS, hasCheck, isSupported, type CniVersion } from './version.ts';
+import { checkContainerId, checkInterfaceName, isContainerId, isInterfaceName } from './identifiers.ts';
+import { parsePluginConfig, valid, type PluginConfig } from './plugin-config.ts';
+import type { RuntimeConfig } from './runtime-config.ts';
+import { SUPPORTED_VERSIONS, isAtLeast, isSupported, type CniVersion } from './version.ts';
 
 /** The interface of a container that a request is about. */
 export interface Attachment {
@@ -14,49 +17,77 @@ export interface AddRequest extends Attachment {
   readonly command: 'ADD';
   readonly cniVersion: CniVersion;
   readonly netns: string;
+  readonly config: PluginConfig;
+  readonly args: CniArgs;
+  /** Of the configuration and, where it is silent, of CNI_ARGS. */
   readonly runtimeConfig: RuntimeConfig;
 }
 
-interface DelRequest extends Attachment {
+export interface DelRequest extends Attachment {
   readonly command: 'DEL';
   readonly cniVersion: CniVersion;
   /** Absent when the namespace is gone already. */
   readonly netns: string | undefined;
+  /** Undefined where it cannot be read: that must not keep DEL from freeing what the container holds. */
+  readonly config: PluginConfig | undefined;
 }
 
 export interface CheckRequest extends Attachment {
   readonly command: 'CHECK';
   readonly cniVersion: CniVersion;
   readonly netns: string;
+  readonly config: PluginConfig;
+  readonly runtimeConfig: RuntimeConfig;
   /** Addresses with prefix length that ADD has reported for the container, as its result wrote them. */
   readonly expectedAddresses: readonly string[];
-  readonly runtimeConfig: RuntimeConfig;
 }
 
-export type CniRequest = AddRequest | DelRequest | CheckRequest | { readonly command: 'VERSION' };
+export interface GcRequest {
+  readonly command: 'GC';
+  readonly cniVersion: CniVersion;
+  /** The network that the list is about. */
+  readonly network: string;
+  /** All that there should be; what is not among them goes. */
+  readonly valid: readonly Attachment[];
+}
+
+export type CniRequest =
+  | AddRequest
+  | DelRequest
+  | CheckRequest
+  | GcRequest
+  | { readonly command: 'STATUS'; readonly cniVersion: CniVersion }
+  | { readonly command: 'VERSION' };
 
 const address = z.looseObject({ address: z.string(), interface: z.number().optional() });
-
-const configurationSchema = z.looseObject({
-  cniVersion: z.string().default('0.1.0'),
-  name: z.string().optional(),
-  /** Looked into by CHECK alone: one that is spoiled must not keep DEL from freeing what the container holds. */
-  prevResult: z.unknown().optional(),
-  /** Neither must what the runtime asked for. */
-  runtimeConfig: z.unknown().optional(),
-});
 
 const prevResultSchema = z.looseObject({
   ips: z.array(address).default([]),
   interfaces: z.array(z.looseObject({ name: z.string(), sandbox: z.string().optional() })).default([]),
 });
 
-type Configuration = z.output<typeof configurationSchema>;
+const validAttachments = z.array(
+  z.looseObject({
+    containerID: z.string().refine(isContainerId, 'is not a container id'),
+    ifname: z.string().refine(isInterfaceName, 'is not the name of an interface'),
+  }),
+);
+
+/** The newer name comes first; libcni sends both. */
+const VALID_ATTACHMENTS = ['cni.dev/valid-attachments', 'cni.dev/attachments'];
+
+type Configuration = Readonly<Record<string, unknown>>;
+
+interface Versioned {
+  readonly cniVersion: CniVersion;
+  readonly raw: Configuration;
+}
 
 /** The version to answer in, also when the request is wrong in other respects. */
 export function versionOf(call: PluginCall): string {
   try {
-    return readConfiguration(call.stdin).cniVersion;
+    const { cniVersion } = readConfiguration(call.stdin);
+    return typeof cniVersion === 'string' && isSupported(cniVersion) ? cniVersion : '1.0.0';
   } catch {
     return '1.0.0';
   }
@@ -68,81 +99,127 @@ export function readRequest(call: PluginCall): CniRequest {
   switch (command) {
     case 'VERSION':
       return { command };
-    case 'ADD': {
-      const { cniVersion, parsed } = configuration(call);
-      return {
-        command,
-        cniVersion,
-        ...attachment(call),
-        netns: required(call, 'CNI_NETNS'),
-        runtimeConfig: runtimeConfigOf(parsed),
-      };
-    }
-    case 'DEL': {
-      const { cniVersion } = configuration(call);
-      return {
-        command,
-        cniVersion,
-        ...attachment(call),
-        netns: call.environment.get('CNI_NETNS') || undefined,
-      };
-    }
+    case 'ADD':
+      return addRequest(call);
+    case 'DEL':
+      return delRequest(call);
     case 'CHECK':
       return checkRequest(call);
+    case 'GC':
+      return gcRequest(call);
+    case 'STATUS':
+      return { command, cniVersion: since('1.1.0', command, configuration(call)).cniVersion };
     case undefined:
+    case '':
       throw missing('CNI_COMMAND');
     default:
       throw new CniError(
         CNI_CODE.invalidEnvironment,
         `unknown CNI_COMMAND ${JSON.stringify(command)}`,
-        'known are ADD, DEL, CHECK and VERSION',
+        'known are ADD, DEL, CHECK, GC, STATUS and VERSION',
       );
   }
 }
 
-function checkRequest(call: PluginCall): CheckRequest {
-  const { cniVersion, parsed } = configuration(call);
-  if (!hasCheck(cniVersion)) {
-    throw new CniError(
-      CNI_CODE.incompatibleVersion,
-      `cniVersion ${cniVersion} does not allow CHECK`,
-      'it came with 0.4.0',
-    );
+function addRequest(call: PluginCall): AddRequest {
+  const { cniVersion, raw } = configuration(call);
+  const target = attachment(call);
+  const netns = required(call, 'CNI_NETNS');
+  const args = parseCniArgs(call.environment.get('CNI_ARGS') ?? '');
+  const config = parsePluginConfig(raw);
+  const asked = config.runtimeConfig;
+  const runtimeConfig = {
+    ...asked,
+    ips: [...asked.ips, ...(args.ip === undefined ? [] : [args.ip])],
+    mac: asked.mac ?? args.mac,
+  };
+  return { command: 'ADD', cniVersion, ...target, netns, config, args, runtimeConfig };
+}
+
+function delRequest(call: PluginCall): DelRequest {
+  const { cniVersion, raw } = configuration(call);
+  return {
+    command: 'DEL',
+    cniVersion,
+    ...attachment(call),
+    netns: call.environment.get('CNI_NETNS') || undefined,
+    config: configOrNone(raw),
+  };
+}
+
+function configOrNone(raw: Configuration): PluginConfig | undefined {
+  try {
+    return parsePluginConfig(raw);
+  } catch {
+    return undefined;
   }
-  if (parsed.prevResult === undefined || parsed.prevResult === null) {
+}
+
+function checkRequest(call: PluginCall): CheckRequest {
+  const { cniVersion, raw } = since('0.4.0', 'CHECK', configuration(call));
+  if (raw['prevResult'] === undefined || raw['prevResult'] === null) {
     throw new CniError(CNI_CODE.invalidConfiguration, 'CHECK needs prevResult, the result of ADD');
   }
-  const prevResult = valid(prevResultSchema, parsed.prevResult, ['prevResult']);
+  const prevResult = valid(prevResultSchema, raw['prevResult'], ['prevResult']);
   const target = attachment(call);
   // Plugins behind this one may add interfaces of their own; only what belongs to this one is looked at.
   const own = prevResult.interfaces.findIndex(
     ({ name, sandbox }) => name === target.ifName && sandbox !== undefined && sandbox !== '',
   );
   const ips = prevResult.ips.filter((ip) => ip.interface === undefined || ip.interface === own);
+  const config = parsePluginConfig(raw);
   return {
     command: 'CHECK',
     cniVersion,
     ...target,
     netns: required(call, 'CNI_NETNS'),
+    config,
+    runtimeConfig: config.runtimeConfig,
     expectedAddresses: ips.map((ip) => ip.address),
-    runtimeConfig: runtimeConfigOf(parsed),
   };
 }
 
-function runtimeConfigOf({ runtimeConfig }: Configuration): RuntimeConfig {
-  return valid(runtimeConfigSchema, runtimeConfig ?? {}, ['runtimeConfig']);
+function gcRequest(call: PluginCall): GcRequest {
+  const { cniVersion, raw } = since('1.1.0', 'GC', configuration(call));
+  const { name } = valid(z.looseObject({ name: z.string().min(1) }), raw);
+  const key = VALID_ATTACHMENTS.find((each) => each in raw);
+  // Without the list everything would be taken for invalid, and all pods lose their network.
+  if (key === undefined) {
+    throw new CniError(
+      CNI_CODE.invalidConfiguration,
+      `network configuration: ${VALID_ATTACHMENTS[0] ?? ''}: missing`,
+      'GC needs the list of all attachments that are valid; it may be empty',
+    );
+  }
+  const list = valid(validAttachments, raw[key] ?? [], [key]);
+  return {
+    command: 'GC',
+    cniVersion,
+    network: name,
+    valid: list.map(({ containerID, ifname }) => ({ containerId: containerID, ifName: ifname })),
+  };
 }
 
-function configuration(call: PluginCall): { cniVersion: CniVersion; parsed: Configuration } {
-  const parsed = readConfiguration(call.stdin);
-  if (!isSupported(parsed.cniVersion)) {
+function since(version: CniVersion, command: string, configured: Versioned): Versioned {
+  if (isAtLeast(configured.cniVersion, version)) return configured;
+  throw new CniError(
+    CNI_CODE.incompatibleVersion,
+    `cniVersion ${configured.cniVersion} does not allow ${command}`,
+    `it came with ${version}`,
+  );
+}
+
+function configuration(call: PluginCall): Versioned {
+  const raw = readConfiguration(call.stdin);
+  const { cniVersion } = valid(z.looseObject({ cniVersion: z.string().default('0.1.0') }), raw);
+  if (!isSupported(cniVersion)) {
     throw new CniError(
       CNI_CODE.incompatibleVersion,
-      `cniVersion ${JSON.stringify(parsed.cniVersion)} is not supported`,
+      `cniVersion ${JSON.stringify(cniVersion)} is not supported`,
       `write one of ${SUPPORTED_VERSIONS.join(', ')} into the network configuration`,
     );
   }
-  return { cniVersion: parsed.cniVersion, parsed };
+  return { cniVersion, raw };
 }
 
 function readConfiguration(stdin: Buffer): Configuration {
@@ -155,42 +232,14 @@ function readConfiguration(stdin: Buffer): Configuration {
       `the network configuration on standard input is not JSON: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  return valid(configurationSchema, raw, []);
+  return valid(z.looseObject({}), raw);
 }
-
-function valid<T extends z.ZodType>(schema: T, raw: unknown, field: readonly string[]): z.output<T> {
-  const result = schema.safeParse(raw);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const path = [...field, ...(issue?.path ?? [])].map(String).join('.');
-  throw new CniError(
-    CNI_CODE.invalidConfiguration,
-    `network configuration: ${path}: ${issue?.message ?? 'invalid'}`,
-  );
-}
-
-const RESERVED_NAMES = ['.', '..', 'all', 'default'];
 
 function attachment(call: PluginCall): Attachment {
-  const containerId = required(call, 'CNI_CONTAINERID');
-  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(containerId)) {
-    throw new CniError(
-      CNI_CODE.invalidEnvironment,
-      `CNI_CONTAINERID ${JSON.stringify(containerId)} is not valid`,
-      'it begins with a letter or digit and holds only letters, digits, "_", "." and "-"',
-    );
-  }
-  const ifName = required(call, 'CNI_IFNAME');
-  // dev_valid_name() of the kernel: IFNAMSIZ with its NUL is 16; no slash, colon or white space. "%d" makes it choose
-  // a number, and "all" and "default" are settings of every interface.
-  if (Buffer.byteLength(ifName) > 15 || RESERVED_NAMES.includes(ifName) || /[/:%\s]/.test(ifName)) {
-    throw new CniError(
-      CNI_CODE.invalidEnvironment,
-      `CNI_IFNAME ${JSON.stringify(ifName)} is not valid`,
-      'an interface name has up to 15 bytes, without slash, colon, per cent and white space',
-    );
-  }
-  return { containerId, ifName };
+  return {
+    containerId: checkContainerId(required(call, 'CNI_CONTAINERID')),
+    ifName: checkInterfaceName(required(call, 'CNI_IFNAME')),
+  };
 }
 
 function required(call: PluginCall, name: string): string {
