@@ -19,7 +19,9 @@ import type { AgentConfig } from './config.ts';
 import type { HealthCheck } from './health.ts';
 import { AgentMetrics } from './metrics.ts';
 import { NodeNetwork } from './node-network.ts';
+import { openPodFeatures } from './pod-attachment-features.ts';
 import { PodAttachment } from './pod-attachment.ts';
+import { PodFeatures } from './pod-features.ts';
 import { followProxyConfig, setUpNode } from './proxy-config-follower.ts';
 import { ProxyRunner } from './proxy-runner.ts';
 import { serveStatus } from './status-server.ts';
@@ -42,6 +44,7 @@ class Agent {
   readonly #kernel: LinuxRouteKernel;
   readonly #store: NodeStore;
   readonly #attachment: PodAttachment;
+  readonly #features: PodFeatures;
   readonly #network: PodNetwork;
   readonly #node: NodeNetwork;
   readonly #proxy: ProxyRunner | undefined;
@@ -60,9 +63,12 @@ class Agent {
       networks: config.network.networks,
       logger,
     });
+    this.#features = new PodFeatures(kernel, logger);
     this.#attachment = new PodAttachment({
       ...config.cni,
+      features: this.#features.list,
       kernels: { node: kernel, open: (netns) => LinuxRouteKernel.open(netns) },
+      features: openPodFeatures(kernel, logger),
       logger,
     });
     this.#metrics = new AgentMetrics({
@@ -112,6 +118,7 @@ class Agent {
       this.#network.run(signal),
       this.#node.run(signal),
       this.#attachment.run(signal),
+      this.#features.run(signal),
       this.#serveServices(signal),
       ...this.#statusServers(signal),
     ]);

@@ -8,40 +8,50 @@ import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { NftKernel } from '../kernel/nft/objects.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
-import type { Ip, IpFamily } from '../net/ip.ts';
-import type { Mac } from '../net/mac.ts';
-import { podMtu, type Backend, type LocalNode } from '../podnet/backends/backend.ts';
-import { renderTunnelRules, TUNNEL_TABLE } from '../podnet/tunnel/ruleset.ts';
-import { readVtep } from '../podnet/backends/vxlan/vtep.ts';
-import { MASQUERADE_TABLE, renderMasquerade, renderNoMasquerade } from '../podnet/masquerade/ruleset.ts';
-import type { Offer } from '../podnet/node-lease.ts';
-import type { PodNetwork, Ways } from '../podnet/pod-network.ts';
+import type { IpFamily } from '../net/ip.ts';
+import { podMtu, type LocalNode } from '../podnet/backends/backend.ts';
+import { chooseNodeAddress } from '../podnet/node-address.ts';
+import { readNodeFacts } from '../podnet/node-facts.ts';
+import type { PodNetwork } from '../podnet/pod-network.ts';
 import type { LeaseStore, OwnNode, Publication } from '../podnet/stores/lease-store.ts';
 import { parseSubnetEnv, renderSubnetEnv } from '../podnet/subnet-env.ts';
-import { describeLocalNode, readNodeFacts } from '../podnet/underlay.ts';
+import { describeLocalNode } from '../podnet/underlay.ts';
 import { WorkQueue } from '../reconcile/work-queue.ts';
+import { judgeOwnChange } from './backend-change.ts';
+import type { BackendRollout } from './backend-rollout.ts';
+import { smallestMtu } from './cluster-mtu.ts';
 import type { AgentConfig } from './config.ts';
+import { NodeRules } from './node-rules.ts';
 import type { PodAttachment } from './pod-attachment.ts';
+import { isPublished, publicationOf, publishedMacs } from './publication.ts';
 
 export interface NodeNetworkOptions {
   readonly config: AgentConfig;
   readonly nodeName: string;
   readonly kernel: RouteKernel;
   readonly nft: NftKernel;
-  readonly ways: Ways;
+  readonly rollout: BackendRollout;
   readonly network: PodNetwork;
   readonly attachment: PodAttachment;
   readonly store: LeaseStore;
   readonly logger: Logger;
+  /** What is wrong with this node and does not keep it from serving; called when it has changed. */
+  readonly onProblems: (problems: readonly FlatnetError[]) => void;
   /** The plugin executable to install; undefined where it was not built. */
   readonly pluginSource: string | undefined;
+}
+
+/** What this node has become, for people. */
+export interface NodeNetworkStatus {
+  readonly waitsFor: string | undefined;
+  readonly podMtu: number | undefined;
+  readonly publication: Publication | undefined;
 }
 
 const CONFIGURE = 'configure';
 const BRIDGE = 'bridge';
 const VERIFY = 'verify';
 const VERIFY_EVERY_MS = 60_000;
-const OWN_TABLES = [MASQUERADE_TABLE, TUNNEL_TABLE];
 
 /**
  * Brings this node's own part of the pod network about, each step when the one before is in place: tunnel devices,
@@ -50,15 +60,23 @@ const OWN_TABLES = [MASQUERADE_TABLE, TUNNEL_TABLE];
 export class NodeNetwork {
   readonly #options: NodeNetworkOptions;
   readonly #queue: WorkQueue;
+  readonly #rules: NodeRules;
+  #config: AgentConfig;
   #node: OwnNode | undefined;
+  #local: LocalNode | undefined;
+  #publication: Publication | undefined;
+  #podMtu: number | undefined;
   #applied = '';
-  #rules = '';
+  #clusterMtu = 0;
+  #told = '';
   #podCidrs: ReadonlyMap<IpFamily, Cidr> = new Map();
   #waitsFor: string;
 
   constructor(options: NodeNetworkOptions) {
     this.#options = options;
+    this.#config = options.config;
     this.#waitsFor = `node ${options.nodeName}: the API server has not answered yet`;
+    this.#rules = new NodeRules(options.nft, options.config);
     this.#queue = new WorkQueue({
       name: 'node-network',
       process: async (key) => this.#process(key),
@@ -70,6 +88,10 @@ export class NodeNetwork {
   /** Why pods cannot be started yet; undefined when they can. */
   get waitsFor(): string | undefined {
     return this.#waitsFor === '' ? undefined : this.#waitsFor;
+  }
+
+  get status(): NodeNetworkStatus {
+    return { waitsFor: this.waitsFor, podMtu: this.#podMtu, publication: this.#publication };
   }
 
   /**
@@ -84,6 +106,7 @@ export class NodeNetwork {
     try {
       enableForwarding(config.network.networks.keys());
       attachment.configure({ name: config.cni.bridge, podCidrs: [...left.podCidrs.values()], mtu: left.mtu });
+      this.#podMtu = left.mtu;
       logger.info(
         { podCidrs: [...left.podCidrs.values()].map(String) },
         'serving pods as the run before did',
@@ -110,8 +133,42 @@ export class NodeNetwork {
     this.#queue.add(CONFIGURE);
   }
 
+  /** Another node has come, gone or changed: matters for a change of backend, and for the smallest MTU. */
+  peersChanged(): void {
+    const { rollout, config } = this.#options;
+    const mtu = this.#local?.underlay.mtu;
+    if (mtu === undefined) return;
+    const matters =
+      config.podMTU === 'cluster' && smallestMtu(mtu, this.#options.network.leases()) !== this.#clusterMtu;
+    if (matters || rollout.stage !== 'settled') this.#queue.add(CONFIGURE);
+  }
+
+  /** Takes another backend or MTU of it; what else is in it is not looked at. Throws CHANGE_REFUSED, and keeps what is. */
+  async changeBackend(config: AgentConfig): Promise<void> {
+    const { rollout, network } = this.#options;
+    const { backend } = config.network;
+    const local = this.#local;
+    if (local !== undefined) {
+      try {
+        judgeOwnChange(rollout.settings, backend, local, network.leases());
+      } catch (error) {
+        rollout.refuse(error, backend);
+        this.#queue.add(CONFIGURE);
+        throw error;
+      }
+    }
+    await rollout.change(backend);
+    this.#queue.add(CONFIGURE);
+    if (rollout.refused !== undefined) throw rollout.refused;
+    this.#config = { ...this.#config, network: config.network };
+  }
+
   async run(signal: AbortSignal): Promise<void> {
-    this.#options.kernel.watch({ groups: ['link'], signal, onEvent: (event) => this.#onEvent(event) });
+    this.#options.kernel.watch({
+      groups: ['link', 'address'],
+      signal,
+      onEvent: (event) => this.#onEvent(event),
+    });
     this.#queue.addAfter(VERIFY, VERIFY_EVERY_MS);
     await this.#queue.run(signal);
   }
@@ -126,22 +183,22 @@ export class NodeNetwork {
 
   /** Puts right what others may have undone and what no event tells of; frees what vanished pods held. */
   async #verify(): Promise<void> {
-    const { attachment, nft } = this.#options;
-    attachment.reclaim();
+    this.#options.attachment.reclaim();
     if (this.#podCidrs.size === 0) return;
     enableForwarding(this.#podCidrs.keys());
-    const gone = (name: string): boolean => nft.chains({ family: 'inet', name }) === undefined;
-    if (OWN_TABLES.some((name) => this.#rules.includes(`table inet ${name} {`) && gone(name)))
-      this.#rules = '';
+    this.#rules.verify();
     await this.#applyRules();
     await this.#installPlugin();
     await this.#installConflist();
+    // The default route may have moved: no event tells.
+    await this.#configure();
   }
 
   async #configure(): Promise<void> {
     if (this.#node === undefined) return;
     try {
       await this.#apply(this.#node);
+      await this.#advance(this.#node);
     } catch (error) {
       this.#waitsFor = describeError(error);
       throw error;
@@ -149,61 +206,147 @@ export class NodeNetwork {
   }
 
   async #apply(node: OwnNode): Promise<void> {
-    const { config, kernel, ways, network, attachment, store, nodeName } = this.#options;
-    const podCidrs = podCidrsOf(node, config.network.networks);
-    const local = describeLocalNode(readNodeFacts(kernel), {
-      name: nodeName,
-      config: config.network,
-      podCidrs,
+    const { rollout, store } = this.#options;
+    const facts = readNodeFacts(this.#options.kernel, this.#config.ifaceCanReach);
+    const choice = chooseNodeAddress(facts, {
+      node: node.name,
+      families: [...this.#config.network.networks.keys()],
+      prefer: this.#config,
       internalIps: node.internalIps,
-      iface: config.iface,
-      macs: publishedMacs(node),
+      own: [this.#config.cni.bridge],
     });
-    const mtu = podMtu(ways.backends, local);
-    const wanted = JSON.stringify([local.underlay, [...local.families]]);
-    if (wanted !== this.#applied || this.#waitsFor !== '') {
-      enableForwarding(podCidrs.keys());
-      network.setLocal(local, ways);
-      attachment.configure({ name: config.cni.bridge, podCidrs: [...podCidrs.values()], mtu });
-      this.#podCidrs = podCidrs;
-      const subnetEnv = renderSubnetEnv(config.network, podCidrs, mtu, config.ipMasq);
-      await Promise.all([
-        installFile(config.subnetFile, subnetEnv, 0o644),
-        this.#applyRules(),
-        this.#installPlugin(),
-      ]);
-      await this.#installConflist();
-      this.#applied = wanted;
-      this.#waitsFor = '';
-      this.#options.logger.info(
-        { podCidrs: [...podCidrs.values()].map(String), underlay: local.underlay.device, podMtu: mtu },
-        'pod network ready on this node',
+    const wish = { name: node.name, config: this.#config.network, macs: publishedMacs(node) };
+    this.#tell(node.problems);
+    // A store that hands out subnets does so to who has said where it is.
+    if (node.podCidrs.size === 0) {
+      const podCidrs = this.#config.network.networks;
+      store.publish(
+        publicationOf(
+          this.#config,
+          rollout,
+          node,
+          describeLocalNode(facts, choice, { ...wish, podCidrs }),
+          choice.reason,
+        ),
       );
     }
-    store.publish(publicationOf(this.#options, node, local));
+    const podCidrs = podCidrsOf(node, this.#config.network.networks);
+    const local = describeLocalNode(facts, choice, { ...wish, podCidrs });
+    this.#local = local;
+    await this.#bringUp(local, podCidrs, choice.reason);
+    this.#publication = publicationOf(this.#config, rollout, node, local, choice.reason);
+    store.publish(this.#publication);
     store.markAvailable();
   }
 
+  async #bringUp(local: LocalNode, podCidrs: ReadonlyMap<IpFamily, Cidr>, reason: string): Promise<void> {
+    const { rollout, network } = this.#options;
+    const { ways } = rollout;
+    this.#clusterMtu = smallestMtu(local.underlay.mtu, this.#options.network.leases());
+    const mtu = this.#mtuOf(local);
+    const names = ways.backends.map(({ name }) => name);
+    const state = [
+      local.underlay,
+      [...local.families],
+      mtu,
+      rollout.stage,
+      names,
+      rollout.settings.map(({ underlayMtu }) => underlayMtu),
+    ];
+    const wanted = JSON.stringify(state);
+    if (wanted === this.#applied && this.#waitsFor === '') return;
+    enableForwarding(podCidrs.keys());
+    this.#attach(podCidrs, mtu);
+    await this.#setLocal(network, local);
+    this.#podCidrs = podCidrs;
+    const subnetEnv = renderSubnetEnv(this.#config.network, podCidrs, mtu, this.#config.ipMasq);
+    await Promise.all([
+      installFile(this.#config.subnetFile, subnetEnv, 0o644),
+      this.#applyRules(),
+      this.#installPlugin(),
+    ]);
+    await this.#installConflist();
+    this.#applied = wanted;
+    this.#waitsFor = '';
+    const ips = [...local.families.values()].map(({ ip }) => ip.toString());
+    this.#options.logger.info(
+      {
+        podCidrs: [...podCidrs.values()].map(String),
+        underlay: local.underlay.device,
+        ips,
+        reason,
+        podMtu: mtu,
+      },
+      'pod network ready on this node',
+    );
+  }
+
+  /** A new backend that this node cannot have is given up; what there was goes on. */
+  async #setLocal(network: PodNetwork, local: LocalNode): Promise<void> {
+    const { rollout } = this.#options;
+    try {
+      network.setLocal(local, rollout.ways);
+    } catch (error) {
+      if (rollout.stage !== 'preparing') throw error;
+      await rollout.abandon(error);
+      network.setLocal(local, rollout.ways);
+      return;
+    }
+    await rollout.prepared();
+  }
+
+  #mtuOf(local: LocalNode): number {
+    const { ways } = this.#options.rollout;
+    const mtu = this.#config.podMTU === 'cluster' ? this.#clusterMtu : local.underlay.mtu;
+    return podMtu(ways.backends, { ...local, underlay: { ...local.underlay, mtu } });
+  }
+
+  /** Pods that run follow a new MTU before anything larger or smaller is on the way. */
+  #attach(podCidrs: ReadonlyMap<IpFamily, Cidr>, mtu: number): void {
+    const { attachment } = this.#options;
+    const changed = this.#podMtu !== undefined && this.#podMtu !== mtu;
+    attachment.configure({ name: this.#config.cni.bridge, podCidrs: [...podCidrs.values()], mtu });
+    if (changed) attachment.changeMtu(mtu);
+    this.#podMtu = mtu;
+  }
+
+  /** Looks whether a change of backend may go on. */
+  async #advance(node: OwnNode): Promise<void> {
+    const { rollout, network } = this.#options;
+    const { moved, againInMs } = await rollout.advance({
+      isPublished: isPublished(this.#publication, node),
+      awaited: network.peersNotBy(rollout.wanted).length,
+      now: performance.now(),
+    });
+    this.#tell(node.problems);
+    if (moved) this.#queue.add(CONFIGURE);
+    else if (againInMs !== undefined) this.#queue.addAfter(CONFIGURE, againInMs);
+  }
+
+  #tell(ofNode: readonly FlatnetError[]): void {
+    const { refused } = this.#options.rollout;
+    const problems = refused === undefined ? ofNode : [...ofNode, refused];
+    const text = problems.map(describeError).join('\n');
+    if (text === this.#told) return;
+    this.#told = text;
+    this.#options.onProblems(problems);
+  }
+
   async #applyRules(): Promise<void> {
-    const { config, nft, ways } = this.#options;
-    const ranges = [...this.#podCidrs].map(([family, podCidr]) => ({
-      podCidr,
-      network: config.network.networks.get(family) ?? podCidr,
-    }));
-    const masquerade = config.ipMasq
-      ? renderMasquerade(ranges, config.proxy.nftables.masqueradeBit)
-      : renderNoMasquerade();
-    const ruleset = masquerade + renderTunnelRules(ways.backends.flatMap(({ tunnelPorts }) => tunnelPorts));
-    if (ruleset === this.#rules) return;
-    await nft.load(ruleset);
-    this.#rules = ruleset;
+    const { backends } = this.#options.rollout.ways;
+    await this.#rules.apply(
+      this.#podCidrs,
+      backends.flatMap(({ tunnelPorts }) => tunnelPorts),
+    );
   }
 
   async #installPlugin(): Promise<void> {
     const { config, pluginSource } = this.#options;
-    const target = join(config.cni.binDir, PLUGIN_NAME);
-    if (pluginSource !== undefined) await installExecutable(pluginSource, target);
-    else if (!(await exists(target))) {
+    const { binDir, pluginNames } = config.cni;
+    const target = join(binDir, PLUGIN_NAME);
+    if (pluginSource !== undefined) {
+      for (const name of pluginNames) await installExecutable(pluginSource, join(binDir, name));
+    } else if (!(await exists(target))) {
       throw new FlatnetError(`there is no CNI plugin: neither beside the agent nor at ${target}`, {
         code: 'PLUGIN_MISSING',
         hint: 'build it (npm run build on a machine with a C compiler) or install it there',
@@ -219,7 +362,6 @@ export class NodeNetwork {
       networkName: cni.networkName,
       socketPath: cni.socketPath,
       defaultSocketPath: '/run/flatnet/cni.sock',
-      portmap: await exists(join(cni.binDir, 'portmap')),
     });
     const path = join(cni.confDir, cni.confFile);
     if (await installFile(path, conflist, 0o644))
@@ -228,6 +370,8 @@ export class NodeNetwork {
 
   #onEvent(event: RouteEvent): void {
     if (event.kind === 'resync') this.#queue.addAfter(BRIDGE, 20);
+    // An interface that was awaited, or a better one by what was asked for, may be there now.
+    if (event.kind === 'address' && this.#waitsFor !== '') this.#queue.addAfter(CONFIGURE, 100);
     if (event.kind !== 'link' || event.link.name !== this.#options.config.cni.bridge) return;
     if (event.action === 'delete' || !event.link.up) this.#queue.addAfter(BRIDGE, 20);
   }
@@ -246,33 +390,4 @@ function podCidrsOf(node: OwnNode, networks: ReadonlyMap<IpFamily, Cidr>): Reado
     });
   }
   return node.podCidrs;
-}
-
-function publishedMacs({ published }: OwnNode): Map<IpFamily, Mac> {
-  const macs = new Map<IpFamily, Mac>();
-  if (published?.type !== 'vxlan') return macs;
-  for (const [family, data] of published.data) {
-    try {
-      macs.set(family, readVtep(data).mac);
-    } catch {
-      // Spoiled by somebody: it is written anew.
-    }
-  }
-  return macs;
-}
-
-function publicationOf({ ways, config }: NodeNetworkOptions, node: OwnNode, local: LocalNode): Publication {
-  const publicIps = new Map<IpFamily, Ip>();
-  for (const [family, { ip }] of local.families) {
-    const configured = family === 4 ? config.publicIP : config.publicIPv6;
-    publicIps.set(family, node.publicIpOverwrites.get(family) ?? configured ?? ip);
-  }
-  const [first, ...more] = ways.backends.map((backend) => offerOf(backend, local));
-  if (first === undefined) throw new Error('a node has at least one backend');
-  return { offers: [first, ...more], publicIps };
-}
-
-function offerOf(backend: Backend, local: LocalNode): Offer {
-  const data = [...local.families].map(([family, facts]) => [family, backend.data(facts, family)] as const);
-  return { type: backend.type, data: new Map(data) };
 }

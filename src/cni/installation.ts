@@ -8,18 +8,26 @@ export interface ConflistWish {
   readonly networkName: string;
   readonly socketPath: string;
   readonly defaultSocketPath: string;
-  /** Whether to chain the portmap plugin, which serves hostPort. */
-  readonly portmap: boolean;
+  /** Plugins behind this one, as they shall be written. */
+  readonly chainedPlugins: readonly object[];
 }
 
 export const PLUGIN_NAME = 'flatnet';
 
-/** The network configuration list that makes a container runtime call the plugin. */
-export function renderConflist(wish: ConflistWish): string {
+/** What runtimes may ask of the plugin: the keys of `runtimeConfig` that it understands. */
+const CAPABILITIES = { portMappings: true, bandwidth: true, ips: true, mac: true, aliases: true };
+
+/**
+ * The network configuration list that makes a container runtime call the plugin. `cniVersion` is what runtimes of
+ * today read (containerd 1.6); newer ones take the highest of `cniVersions`, and with it STATUS and GC. Plugins of
+ * others behind this one might not know that version.
+ */
+export function renderConflist({ networkName: name, chainedPlugins, ...wish }: ConflistWish): string {
   const socket = wish.socketPath === wish.defaultSocketPath ? {} : { socketPath: wish.socketPath };
-  const plugins: object[] = [{ type: PLUGIN_NAME, ...socket }];
-  if (wish.portmap) plugins.push({ type: 'portmap', capabilities: { portMappings: true } });
-  return `${JSON.stringify({ cniVersion: '1.0.0', name: wish.networkName, plugins }, null, 2)}\n`;
+  const own = { type: PLUGIN_NAME, ...socket, capabilities: CAPABILITIES };
+  const versions = chainedPlugins.length === 0 ? { cniVersions: ['0.3.1', '0.4.0', '1.0.0', '1.1.0'] } : {};
+  const list = { cniVersion: '1.0.0', ...versions, name, plugins: [own, ...chainedPlugins] };
+  return `${JSON.stringify(list, null, 2)}\n`;
 }
 
 /** Puts the file in place in one step, so that nobody ever reads half of it. Unchanged content is left alone. */
