@@ -7,6 +7,10 @@ const BENCHMARKS: Record<string, LazyCommand> = {
     summary: 'pod network: throughput between pods of two nodes, beside the same path built by hand',
     load: async () => import('./podnet/podnet-command.ts'),
   },
+  cni: {
+    summary: 'CNI plugin: ADD and DEL beside the bridge and host-local plugins',
+    load: async () => import('./cni/cni-command.ts'),
+  },
   proxy: {
     summary: 'service proxy, in every mode: first sync, time of a change, CPU, memory, connection set-up',
     load: async () => import('./proxy/proxy-command.ts'),

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { removeBuild, SmallCluster, type SmallNode } from '../conformance/podnet/small-cluster.ts';
 import { Containerd } from './containerd.ts';
-import { vi } from 'vitest';
 
 let cluster: SmallCluster;
 let node: SmallNode;
@@ -27,9 +26,10 @@ afterAll(async () => {
   removeBuild();
 });
 
+const network = async () => (await runtime.cri.conditions()).find(({ type }) => type === 'NetworkReady');
+
 describe('containerd', () => {
   test('calls the node ready when the agent is, and not before', async () => {
-    const network = async () => (await runtime.cri.conditions()).find(({ type }) => type === 'NetworkReady');
     expect(await network()).toMatchObject({ status: false });
     for (const each of cluster.nodes) each.startAgent();
     for (const each of cluster.nodes) await each.ready();
