@@ -65,7 +65,7 @@ export interface WireguardKernel {
   readonly provider: 'kernel' | 'wireguard-go';
   /** Undefined when there is no WireGuard device of that name, or nobody serves it any more. */
   device(name: string): WireguardDevice | undefined;
-  /** Makes the device, down and without a key. Throws EEXIST where there is a link of that name. */
+  /** Makes the device, without a key; it may be up or not. Throws EEXIST where there is a link of that name. */
   create(name: string): void;
   /** All or, where the message would be too long for the kernel, peer by peer. Throws ENODEV. */
   configure(name: string, change: WireguardChange): void;

@@ -79,6 +79,9 @@ export class WireguardGo implements WireguardKernel {
       timeoutMs: START_TIMEOUT_MS,
       ...(netns === undefined ? {} : { netns }),
     });
+    // What is in the background now looks whether the device is up when it begins, and then only once a second.
+    const link = route.link(name);
+    if (link !== undefined) route.changeLink(link.index, { up: true });
     // The socket is there already, but only when it answers has wireguard-go set its own MTU, which ours replaces.
     if (socket.exchange(GET_REQUEST, START_TIMEOUT_MS) !== undefined) return;
     throw new FlatnetError(`${doing}: it ended at once`, {

@@ -5,6 +5,8 @@ import type { Entry } from './entry.ts';
  * Implementations: rtnetlink for all that the kernel has itself, and one for each backend that needs another tool.
  */
 export interface EntryDriver {
+  /** What it handles tells no events: everything is compared so often, milliseconds. Absent: events tell. */
+  readonly verifyMs?: number;
   handles(entry: Entry): boolean;
   /** What of ours there is: on devices that are marked as ours, or wanted by name. */
   observe(wantedDevices: ReadonlySet<string>): Entry[];

@@ -41,6 +41,8 @@ export interface WireguardDriverOptions {
  * or has moved), WireGuard answers there; as long as its session lives, that is left so and counts as what was set.
  */
 export class WireguardDriver implements EntryDriver {
+  /** Nobody tells when a peer is changed. */
+  readonly verifyMs = 4_000;
   readonly #options: WireguardDriverOptions;
   /** As they were when last observed, by `peerKey`. */
   readonly #seen = new Map<string, WireguardPeer>();
