@@ -19,7 +19,6 @@ import type { AgentConfig } from './config.ts';
 import type { HealthCheck } from './health.ts';
 import { AgentMetrics } from './metrics.ts';
 import { NodeNetwork } from './node-network.ts';
-import { openPodFeatures } from './pod-attachment-features.ts';
 import { PodAttachment } from './pod-attachment.ts';
 import { PodFeatures } from './pod-features.ts';
 import { followProxyConfig, setUpNode } from './proxy-config-follower.ts';
@@ -68,7 +67,6 @@ class Agent {
       ...config.cni,
       features: this.#features.list,
       kernels: { node: kernel, open: (netns) => LinuxRouteKernel.open(netns) },
-      features: openPodFeatures(kernel, logger),
       logger,
     });
     this.#metrics = new AgentMetrics({
