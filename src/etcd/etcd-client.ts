@@ -1,4 +1,4 @@
-import { Client, Metadata, status, type ClientDuplexStream } from '@grpc/grpc-js';
+import { Client, Metadata, status, type ChannelOptions, type ClientDuplexStream } from '@grpc/grpc-js';
 import { etcdError, EtcdError } from './etcd-error.ts';
 import { channelCredentials, readPassword, type EtcdAccess } from './etcd-access.ts';
 import { prefixEnd, type KeyRange } from './key-range.ts';
@@ -19,15 +19,17 @@ import { watchBatches, type WatchBatch } from './watch.ts';
 export interface EtcdClientOptions {
   /** How long one request may take, the making of the connection included. Milliseconds. */
   readonly timeoutMs?: number;
+  /** Without a word from etcd for so long it is asked whether it is still there. Milliseconds. */
+  readonly keepAliveMs?: number;
 }
 
 /** As etcdctl's --dial-timeout and --command-timeout together. */
 const TIMEOUT_MS = 7000;
 
+/** Half as long again and it is taken for dead. etcd refuses pings closer than 5 s (--grpc-keepalive-min-time). */
+const KEEP_ALIVE_MS = 10_000;
+
 const CHANNEL = {
-  // Found dead 15 s after the last word; etcd refuses pings closer than 5 s (--grpc-keepalive-min-time).
-  'grpc.keepalive_time_ms': 10_000,
-  'grpc.keepalive_timeout_ms': 5000,
   // A list of thousands of leases is more than gRPC's default of 4 MiB.
   'grpc.max_receive_message_length': -1,
   // A connection of its own for each client: closing one must not end another's.
@@ -44,6 +46,7 @@ const CHANNEL = {
 export class EtcdClient {
   readonly #access: EtcdAccess;
   readonly #timeoutMs: number;
+  readonly #channel: ChannelOptions;
   readonly #connections = new Map<number, Client>();
   #current = 0;
   #token: Promise<string> | undefined;
@@ -52,6 +55,12 @@ export class EtcdClient {
   constructor(access: EtcdAccess, options: EtcdClientOptions = {}) {
     this.#access = access;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    const keepAliveMs = options.keepAliveMs ?? KEEP_ALIVE_MS;
+    this.#channel = {
+      ...CHANNEL,
+      'grpc.keepalive_time_ms': keepAliveMs,
+      'grpc.keepalive_timeout_ms': keepAliveMs / 2,
+    };
   }
 
   /** The endpoint in use, as it was written. */
@@ -197,7 +206,7 @@ export class EtcdClient {
     const endpoint = this.#access.endpoints[index] ?? this.#access.endpoints[0];
     const credentials = await channelCredentials(this.#access, endpoint);
     // Another request may have been faster.
-    const client = this.#connections.get(index) ?? new Client(endpoint.address, credentials, CHANNEL);
+    const client = this.#connections.get(index) ?? new Client(endpoint.address, credentials, this.#channel);
     this.#connections.set(index, client);
     return client;
   }

@@ -49,6 +49,8 @@ export class RealEtcd {
       // Alone, it elects itself without delay; and leases may be as short as a second.
       '--heartbeat-interval=10',
       '--election-timeout=100',
+      // Tests do not wait long for a connection to be found dead.
+      '--grpc-keepalive-min-time=100ms',
       '--log-level=warn',
       ...this.#options,
     ];
@@ -70,6 +72,13 @@ export class RealEtcd {
     const ended = once(child, 'exit');
     child.kill('SIGKILL');
     await ended;
+  }
+
+  /** Another etcd in its place, with nothing in it. */
+  async wipe(): Promise<void> {
+    await this.stop();
+    await rm(join(this.folder, 'data'), { recursive: true });
+    await this.start();
   }
 
   /** Not stopped, but silent. */

@@ -226,6 +226,7 @@ export class EtcdLeaseStore implements LeaseStore {
     };
     try {
       await this.#own.acquire(publication, view, signal);
+      this.#schedule();
     } finally {
       const { held } = this.#own;
       if (held !== undefined || before !== undefined)
@@ -234,7 +235,6 @@ export class EtcdLeaseStore implements LeaseStore {
         this.#tellPeers();
         this.#tellSelf();
       }
-      this.#schedule();
     }
   }
 
@@ -378,7 +378,6 @@ export class EtcdLeaseStore implements LeaseStore {
   }
 }
 
-function sameIps(a: Publication, b: Publication): boolean {
-  const text = ({ publicIps }: Publication): string => [...publicIps].map(String).toSorted().join();
-  return text(a) === text(b);
-}
+const ipsOf = ({ publicIps }: Publication): string => [...publicIps].map(String).toSorted().join();
+
+const sameIps = (a: Publication, b: Publication): boolean => ipsOf(a) === ipsOf(b);
