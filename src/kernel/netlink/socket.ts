@@ -147,6 +147,20 @@ export class NetlinkSocket {
   sendBatch(batch: Uint8Array, doing: string): BatchAnswer {
     this.#growSendBuffer(batch.length);
     this.#send(batch, doing);
+    return this.#batchAnswer(doing);
+  }
+
+  /**
+   * As `sendBatch`, but the kernel does its work on another thread. The socket must not be used for anything else
+   * until it resolves, and the batch must not change.
+   */
+  async sendBatchElsewhere(batch: Uint8Array, doing: string): Promise<BatchAnswer> {
+    this.#growSendBuffer(batch.length);
+    await libc.sendElsewhere(this.fd, batch, doing);
+    return this.#batchAnswer(doing);
+  }
+
+  #batchAnswer(doing: string): BatchAnswer {
     const acks: NetlinkAck[] = [];
     const messages: NetlinkMessage[] = [];
     let overrun = false;

@@ -45,6 +45,10 @@ export class FakeNft implements NftKernel {
     return true;
   }
 
+  async commitAside(changes: readonly NftChange[]): Promise<boolean> {
+    return Promise.resolve().then(() => this.commit(changes));
+  }
+
   /** As `commit` of somebody else. */
   commitElsewhere(changes: readonly NftChange[]): void {
     if (!this.#apply(changes)) return;

@@ -1,7 +1,7 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { run } from '../exec/run.ts';
 import { Attributes, MessageBuilder } from '../netlink/message.ts';
-import { ackError, NETLINK_NETFILTER, NetlinkSocket } from '../netlink/socket.ts';
+import { ackError, NETLINK_NETFILTER, NetlinkSocket, type BatchAnswer } from '../netlink/socket.ts';
 import {
   countBatchMessages,
   encodeBatch,
@@ -11,6 +11,7 @@ import {
   NFT_MSG_GETSETELEM,
   NFT_MSG_GETTABLE,
   type BatchPart,
+  type EncodedBatch,
 } from './codec.ts';
 import { decodeElements, writeElementList } from './element-codec.ts';
 import { watchTables } from './events.ts';
@@ -58,13 +59,24 @@ export class NftSocket implements NftKernel {
   }
 
   commit(changes: readonly NftChange[]): boolean {
-    const wanted = changes.filter((change) => !isElementsChange(change) || change.elements.length > 0);
+    const wanted = worthTelling(changes);
     if (wanted.length === 0) return false;
     for (let attempt = 1; ; attempt += 1) {
-      const refusal = this.#tryCommit(wanted);
+      const batch = this.#encode(wanted);
+      const refusal = refusalOf(batch, this.#socket.sendBatch(batch.bytes, DOING));
       if (refusal === undefined) return true;
-      const again = refusal.code === 'EAGAIN' || refusal.code === 'EINTR';
-      if (!again || attempt === COMMIT_ATTEMPTS) throw refusal;
+      if (!isCollision(refusal) || attempt === COMMIT_ATTEMPTS) throw refusal;
+    }
+  }
+
+  async commitAside(changes: readonly NftChange[]): Promise<boolean> {
+    const wanted = worthTelling(changes);
+    if (wanted.length === 0) return false;
+    for (let attempt = 1; ; attempt += 1) {
+      const batch = this.#encode(wanted);
+      const refusal = refusalOf(batch, await this.#socket.sendBatchElsewhere(batch.bytes, DOING));
+      if (refusal === undefined) return true;
+      if (!isCollision(refusal) || attempt === COMMIT_ATTEMPTS) throw refusal;
     }
   }
 
@@ -176,18 +188,35 @@ export class NftSocket implements NftKernel {
     return found;
   }
 
-  #tryCommit(changes: readonly NftChange[]): FlatnetError | undefined {
+  #encode(changes: readonly NftChange[]): NumberedBatch {
     const firstSeq = this.#socket.reserveSequence(countBatchMessages(changes));
-    const batch = encodeBatch(changes, firstSeq);
-    const { acks, overrun } = this.#socket.sendBatch(batch.bytes, 'program nftables');
-    const failed = acks.find((ack) => ack.errno !== 0);
-    if (failed !== undefined) return ackError(describePart(batch.parts[failed.seq - firstSeq]), failed);
-    if (acks.length > 0) return undefined;
-    return new FlatnetError('program nftables: the kernel did not acknowledge the transaction', {
-      code: overrun ? 'ENOBUFS' : 'EPROTO',
-      retryable: true,
-    });
+    return { ...encodeBatch(changes, firstSeq), firstSeq };
   }
+}
+
+interface NumberedBatch extends EncodedBatch {
+  readonly firstSeq: number;
+}
+
+const DOING = 'program nftables';
+
+function worthTelling(changes: readonly NftChange[]): NftChange[] {
+  return changes.filter((change) => !isElementsChange(change) || change.elements.length > 0);
+}
+
+/** With another transaction. */
+function isCollision({ code }: FlatnetError): boolean {
+  return code === 'EAGAIN' || code === 'EINTR';
+}
+
+function refusalOf(batch: NumberedBatch, { acks, overrun }: BatchAnswer): FlatnetError | undefined {
+  const failed = acks.find((ack) => ack.errno !== 0);
+  if (failed !== undefined) return ackError(describePart(batch.parts[failed.seq - batch.firstSeq]), failed);
+  if (acks.length > 0) return undefined;
+  return new FlatnetError(`${DOING}: the kernel did not acknowledge the transaction`, {
+    code: overrun ? 'ENOBUFS' : 'EPROTO',
+    retryable: true,
+  });
 }
 
 function describePart(part: BatchPart | undefined): string {

@@ -108,6 +108,11 @@ export interface NftKernel {
    * the set and elements that the kernel refused. False: there was nothing to do, and no transaction.
    */
   commit(changes: readonly NftChange[]): boolean;
+  /**
+   * As `commit`, on another thread, so that the caller can prepare what comes next. Nothing else may be asked of
+   * nftables until it is settled.
+   */
+  commitAside(changes: readonly NftChange[]): Promise<boolean>;
   /** All elements of a set, as they are now. */
   elements(set: NftSet): NftElement[];
   /** Whether the set has this element, with this value. */

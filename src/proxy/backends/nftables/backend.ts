@@ -1,12 +1,16 @@
 import type { NftChange, NftKernel } from '../../../kernel/nft/objects.ts';
 import { NftSocket } from '../../../kernel/nft/nft-socket.ts';
+import type { IpFamily } from '../../../net/ip.ts';
 import type { ProxyBackend, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
 import { describeChanges } from './describe.ts';
-import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
+import { FamilyProgram, type FamilyRebuild, type FamilyUpdate } from './family-program.ts';
 import { explainRefusal } from './probe.ts';
 import { proxySets } from './sets.ts';
+
+/** Service ports of one transaction of the first sync: some thousands of elements, which take the kernel milliseconds. */
+const PORTS_AHEAD = 500;
 
 /**
  * Service ports in nf_tables: one table for each address family, one transaction for each change. The rules are the
@@ -60,8 +64,7 @@ export class NftablesBackend implements ProxyBackend {
     const rebuilds = new Map(
       this.#programs.map((program) => [program.family, program.rebuild(this.#nft)] as const),
     );
-    for (const port of ports) rebuilds.get(port.family)?.add(port);
-    const report = this.#commit([...rebuilds.values()].map((rebuild) => rebuild.finish()));
+    const report = await this.#program(ports, rebuilds);
     this.#altered = undefined;
     this.#listen();
     return report;
@@ -112,6 +115,49 @@ export class NftablesBackend implements ProxyBackend {
     return Promise.resolve();
   }
 
+  /**
+   * In one transaction. Where nothing is there yet, so that nobody could see half of a change, in several: the kernel
+   * takes one of them while the next is being planned.
+   */
+  async #program(
+    ports: Iterable<ServicePort>,
+    rebuilds: ReadonlyMap<IpFamily, FamilyRebuild>,
+  ): Promise<SyncReport> {
+    const all = [...rebuilds.values()];
+    const first = all.every(({ isFirst }) => isFirst);
+    const done: NftChange[] = [];
+    let ahead = Promise.resolve();
+    let told = 0;
+    try {
+      for (const port of ports) {
+        rebuilds.get(port.family)?.add(port);
+        told += 1;
+        if (!first || told % PORTS_AHEAD !== 0) continue;
+        const changes = all.flatMap((rebuild) => rebuild.take());
+        await ahead;
+        ahead = this.#commitAside(changes);
+        // Looked at when the next is ready.
+        ahead.catch(() => undefined);
+        done.push(...changes);
+      }
+    } finally {
+      await ahead;
+    }
+    return this.#commit(
+      all.map((rebuild) => rebuild.finish()),
+      done,
+    );
+  }
+
+  async #commitAside(changes: readonly NftChange[]): Promise<void> {
+    try {
+      if (await this.#nft.commitAside(changes)) this.#generation += 1;
+    } catch (error) {
+      this.#altered ??= 'check';
+      throw this.#explain(error);
+    }
+  }
+
   #explain(error: unknown): unknown {
     const families = this.#programs.map(({ family }) => family);
     return explainRefusal(this.#nft, families, error);
@@ -132,7 +178,8 @@ export class NftablesBackend implements ProxyBackend {
     if (this.#nft.generation() !== this.#generation) alter('check');
   }
 
-  #commit(updates: readonly FamilyUpdate[]): SyncReport {
+  /** `done`: what was committed before. */
+  #commit(updates: readonly FamilyUpdate[], done: readonly NftChange[] = []): SyncReport {
     const changes: NftChange[] = updates.flatMap((update) => update.changes);
     try {
       if (this.#nft.commit(changes)) this.#generation += 1;
@@ -141,7 +188,7 @@ export class NftablesBackend implements ProxyBackend {
       throw this.#explain(error);
     }
     return {
-      describe: () => describeChanges(changes),
+      describe: () => describeChanges([...done, ...changes]),
       conflicts: updates.flatMap(({ conflicts }) => conflicts),
       failures: updates.flatMap(({ failures }) => failures),
     };

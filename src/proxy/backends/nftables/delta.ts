@@ -49,6 +49,18 @@ export class CompleteDelta implements ElementSink {
     append(this.#added, set, key, value);
   }
 
+  /** Whether there is nothing that could stay or go. */
+  get isFirst(): boolean {
+    return !this.#replaced && [...this.#observed.values()].every(({ size }) => size === 0);
+  }
+
+  /** Additions since the last call, where there are nothing but additions (`isFirst`). */
+  takeAdditions(): NftChange[] {
+    const additions = additionsOf(this.#added);
+    this.#added.clear();
+    return additions;
+  }
+
   /** Deletions, of what nobody asked for too, before additions. */
   changes(): NftChange[] {
     for (const [set, rest] of this.#replaced ? [] : this.#observed) {
@@ -56,9 +68,13 @@ export class CompleteDelta implements ElementSink {
     }
     return [
       ...[...this.#removed].map(([set, elements]) => ({ operation: 'delete' as const, set, elements })),
-      ...[...this.#added].map(([set, elements]) => ({ operation: 'add' as const, set, elements })),
+      ...additionsOf(this.#added),
     ];
   }
+}
+
+function additionsOf(added: ReadonlyMap<NftSet, PackedElements>): NftChange[] {
+  return [...added].map(([set, elements]) => ({ operation: 'add' as const, set, elements }));
 }
 
 function append(into: Map<NftSet, PackedElements>, set: NftSet, key: string, value = ''): void {

@@ -36,7 +36,11 @@ export interface FamilyUpdate {
 
 /** A rebuild under way: every service port is told once, then what is to be done is asked for. */
 export interface FamilyRebuild {
+  /** Nothing is there yet: what was told so far can be programmed before the rest is known. */
+  readonly isFirst: boolean;
   add(port: ServicePort): void;
+  /** What the service ports told since the last call need, where it is the first time. */
+  take(): NftChange[];
   finish(): FamilyUpdate;
 }
 
@@ -130,10 +134,12 @@ export class FamilyProgram {
       return previous;
     };
     return {
+      isFirst: delta.isFirst,
       add: (port) => {
         this.#addChains(this.#put(port, delta, previousOf), update.changes);
         tellTooMany(port, update);
       },
+      take: () => [...update.changes.splice(0), ...delta.takeAdditions()],
       finish: () => {
         update.changes.push(...delta.changes());
         update.conflicts.push(...this.#conflicts());
