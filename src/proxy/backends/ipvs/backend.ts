@@ -48,8 +48,10 @@ export class IpvsBackend implements ProxyBackend {
   #timer: NodeJS.Timeout | undefined;
   /** Whether the kernel tells of changes of addresses and devices; else they are looked at. */
   #watching = false;
-  /** Somebody else changed addresses or devices. */
+  /** Somebody else changed something. */
   #disturbed = false;
+  /** Who wants to be told of that. */
+  #watcher: (() => void) | undefined;
   #drained: Promise<void> = Promise.resolve();
   #endDrain: () => void = () => {};
 
@@ -96,7 +98,8 @@ export class IpvsBackend implements ProxyBackend {
   }
 
   async rebuild(ports: Iterable<ServicePort>): Promise<SyncReport> {
-    const { executor, terminations } = this.#need();
+    const { executor, terminations, audit } = this.#need();
+    audit.stop();
     const { scheduler = 'rr' } = this.#modeSettings;
     await requireDevice(this.#kernels.route, this.#kernels.node, scheduler);
     requireSets(this.#kernels.ipset, this.#settings.families, scheduler);
@@ -130,11 +133,13 @@ export class IpvsBackend implements ProxyBackend {
     if (!this.#watching && this.#addressesDiffer()) return true;
     // One family at a time would find what was done to the other one after five seconds only.
     for (const keeper of this.#rules) if (await keeper.isAltered()) return true;
+    audit.goOn(() => this.#disturb());
     return false;
   }
 
   /** Addresses and devices; IPVS and ipset tell nothing. */
   watch(changed: () => void): () => void {
+    this.#watcher = changed;
     const end = new AbortController();
     this.#watching = true;
     const signal = AbortSignal.any([end.signal, this.#watch.signal]);
@@ -143,12 +148,12 @@ export class IpvsBackend implements ProxyBackend {
       signal,
       onEvent: (event) => {
         if (!this.#concerns(event)) return;
-        this.#disturbed = true;
-        changed();
+        this.#disturb();
       },
     });
     return () => {
       this.#watching = false;
+      this.#watcher = undefined;
       end.abort();
     };
   }
@@ -202,8 +207,14 @@ export class IpvsBackend implements ProxyBackend {
     }, TERMINATION_CHECK_MS).unref();
   }
 
+  #disturb(): void {
+    this.#disturbed = true;
+    this.#watcher?.();
+  }
+
   #stop(): void {
     clearInterval(this.#timer);
+    this.#running?.audit.stop();
     this.#watch.abort();
   }
 

@@ -18,11 +18,12 @@ const LOOPBACK: Readonly<Record<IpFamily, Cidr>> = {
 };
 const LINK_LOCAL = Cidr.parse('fe80::/10');
 /**
- * At each audit so many virtual servers at least are looked into, and then others for so long: some thousands in five
- * seconds. What there are more has its turn later.
+ * Virtual servers are looked into a few at a time, for a millisecond every 50, so that no change waits for it: some
+ * thousands in five seconds. What there are more has its turn later.
  */
-const AUDITED_SERVERS = 100;
-const AUDIT_MS = 50;
+const LOOKED_AT_ONCE = 4;
+const LOOK_MS = 1;
+const LOOK_EVERY_MS = 50;
 
 /** Addresses of the node and of kube-ipvs0, by what rtnetlink tells. */
 export interface DeviceAddresses {
@@ -77,8 +78,8 @@ export interface AuditedKernels {
 }
 
 /**
- * Looks whether the kernel has what it was left with, a part at a time: sizes at each look, and a few virtual servers
- * with their real servers. IPVS tells nobody of changes.
+ * Looks whether the kernel has what it was left with: sizes at each look, and virtual servers with their real servers
+ * one after the other. IPVS tells nobody of changes.
  */
 export class Audit {
   readonly #kernels: AuditedKernels;
@@ -88,6 +89,7 @@ export class Audit {
   /** Virtual servers that are in the kernel and not this mode's. */
   #others = 0;
   #next: Iterator<string> | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(
     kernels: AuditedKernels,
@@ -104,11 +106,36 @@ export class Audit {
   /** Everything has just been looked at. */
   begin(others: number): void {
     this.#others = others;
-    this.#next = undefined;
+    this.stop();
   }
 
+  /** Whether sizes differ, or one of the first virtual servers that are looked into. */
   foundChange(): boolean {
     return this.#setsDiffer() || this.#countDiffers() || this.#someDiffer();
+  }
+
+  /** Goes on with virtual servers in the background, until all have been looked into or one of them differs. */
+  goOn(changed: () => void): void {
+    if (this.#next === undefined || this.#timer !== undefined) return;
+    this.#timer = setInterval(() => {
+      let differs: boolean;
+      try {
+        differs = this.#someDiffer();
+      } catch {
+        // What cannot be asked is asked again by the next audit.
+        this.stop();
+        return;
+      }
+      if (differs) changed();
+      if (differs || this.#next === undefined) this.stop();
+    }, LOOK_EVERY_MS).unref();
+  }
+
+  /** Until the next look. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#next = undefined;
   }
 
   #setsDiffer(): boolean {
@@ -142,8 +169,8 @@ export class Audit {
   }
 
   #someDiffer(): boolean {
-    const until = performance.now() + AUDIT_MS;
-    for (let looked = 0; looked < AUDITED_SERVERS || performance.now() < until; looked += 1) {
+    const until = performance.now() + LOOK_MS;
+    for (let looked = 0; looked < LOOKED_AT_ONCE || performance.now() < until; looked += 1) {
       this.#next ??= this.#keys();
       const { value, done } = this.#next.next() as IteratorResult<string, undefined>;
       if (done === true) {

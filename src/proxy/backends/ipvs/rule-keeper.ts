@@ -15,6 +15,8 @@ const IPTABLES_MODE = /^KUBE-(?:SVC-|SVL-|EXT-|SEP-|FW-|NODEPORTS$)/;
 export class RuleKeeper {
   readonly kernel: IptablesKernel;
   readonly #chains: readonly RuleChain[];
+  /** Tables that were last seen to lack nothing. What is read again without having changed is the same object. */
+  readonly #whole = new Map<TableName, ObservedTable>();
 
   constructor(kernel: IptablesKernel, settings: ProxySettings) {
     this.kernel = kernel;
@@ -27,11 +29,18 @@ export class RuleKeeper {
    */
   async isAltered(): Promise<boolean> {
     if (this.kernel.variant === 'nft') return this.kernel.alteredByOthers();
-    return (await this.missing()).length > 0;
+    for (const table of TABLES) {
+      const observed = await this.kernel.read(table);
+      if (observed === this.#whole.get(table)) continue;
+      if (this.#missingIn(table, observed).length > 0) return true;
+      this.#whole.set(table, observed);
+    }
+    return false;
   }
 
   /** What is not as it should be. */
   async missing(): Promise<IptablesChange[]> {
+    this.#whole.clear();
     const changes: IptablesChange[] = [];
     for (const table of TABLES) changes.push(...this.#missingIn(table, await this.kernel.read(table)));
     return changes;
