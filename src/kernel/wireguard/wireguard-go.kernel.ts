@@ -101,6 +101,18 @@ async function ping(): Promise<void> {
   await run('ping', ['-c', '1', '-W', '1', b.inner], { netns: a.netns.fd });
 }
 
+/** Makes `other` a peer from scratch: no session of before is left. */
+function anew(end: End, other: End, key: SecretKey | null): void {
+  const publicKey = other.key.publicKey();
+  const endpoint = { ip: Ip.parse(other.underlay), port: 51_820 };
+  const allowed = [Cidr.parse(`${other.inner}/32`)];
+  end.wireguard.configure(end.name, { peers: [{ publicKey, remove: true }] });
+  end.wireguard.configure(end.name, { peers: [{ publicKey, endpoint, allowed, presharedKey: key }] });
+}
+
+const session = (pid: number | 'self'): string | undefined =>
+  readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[3];
+
 test('two devices carry packets, and wg shows what was set', async () => {
   const [a, b] = ends;
   await vi.waitFor(ping, { timeout: 10_000 });
@@ -131,16 +143,9 @@ test('what is observed is what was set, with what has passed', async () => {
 test('with another preshared key nothing passes, with the same it does', async () => {
   const [a, b] = ends;
   const presharedKey = SecretKey.generate();
-  const anew = (end: End, other: End, key: SecretKey | null): void => {
-    const publicKey = other.key.publicKey();
-    const endpoint = { ip: Ip.parse(other.underlay), port: 51_820 };
-    const allowed = [Cidr.parse(`${other.inner}/32`)];
-    end.wireguard.configure(end.name, { peers: [{ publicKey, remove: true }] });
-    end.wireguard.configure(end.name, { peers: [{ publicKey, endpoint, allowed, presharedKey: key }] });
-  };
   anew(a, b, presharedKey);
   anew(b, a, null);
-  await expect(ping()).rejects.toThrow();
+  await expect(ping()).rejects.toThrow('100% packet loss');
   anew(b, a, presharedKey);
   await vi.waitFor(ping, { timeout: 15_000 });
   expect(b.wireguard.device(b.name)?.peers[0]?.presharedKey?.equals(presharedKey)).toBe(true);
@@ -172,8 +177,6 @@ describe('the process', () => {
   test('is in a session of its own, and nothing of our environment or any key is in it', () => {
     const [a] = ends;
     const pid = daemonOf(a.name) ?? 0;
-    const session = (of: number | 'self'): string | undefined =>
-      readFileSync(`/proc/${of}/stat`, 'utf8').split(') ')[1]?.split(' ')[3];
     expect(session(pid)).not.toBe(session('self'));
     const environment = readFileSync(`/proc/${pid}/environ`, 'utf8')
       .split('\0')

@@ -41,6 +41,10 @@ const start = (presharedKey?: SecretKey): WireguardDriver =>
   new WireguardDriver({ wireguard, route, privateKey, presharedKey, now: () => now });
 const observed = (of = driver): string[] => of.observe(HERE).map(formatEntry);
 
+const ranges = () =>
+  wireguard.device('flannel-wg')?.peers.map((each) => [each.publicKey, each.allowed.map(String)]);
+const index = (): number => route.link('flannel-wg')?.index ?? 0;
+
 beforeEach(() => {
   route = new FakeRouteKernel();
   wireguard = new FakeWireguard(route);
@@ -90,8 +94,6 @@ test('an endpoint that the node publishes anew is set at once, and nothing besid
 
 test('a new key of a node takes its range over before the old one goes', () => {
   for (const entry of [link, peer(), peer({ publicKey: NEW_KEY })]) driver.put(entry);
-  const ranges = () =>
-    wireguard.device('flannel-wg')?.peers.map((each) => [each.publicKey, each.allowed.map(String)]);
   expect(ranges()).toEqual([
     [PEER, []],
     [NEW_KEY, ['10.244.2.0/24']],
@@ -115,8 +117,6 @@ test('a preshared key that is not there, or another, is put right', () => {
 });
 
 describe('the device', () => {
-  const index = (): number => route.link('flannel-wg')?.index ?? 0;
-
   test.each<[string, () => void]>([
     ['down', () => route.changeLink(index(), { up: false })],
     ['of another MTU', () => route.changeLink(index(), { mtu: 1280 })],

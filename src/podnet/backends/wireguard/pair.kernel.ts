@@ -187,6 +187,11 @@ async function pair(given: object = {}): Promise<[Machine, Machine]> {
   machines = [a, b];
   a.route.addLink({ kind: 'veth', name: 'eth0', peer: { name: 'eth0', netns: b.netns.fd } });
   for (const machine of machines) machine.prepare();
+  // Until the underlay can send, each first packet would cost WireGuard's 5 s until it tries again.
+  await vi.waitFor(() => {
+    for (const { route } of machines)
+      expect(route.addresses().filter(({ tentative }) => tentative)).toEqual([]);
+  }, 5_000);
   leases = machines.map((machine) => machine.startAgent(config));
   for (const machine of machines) machine.hear(leases);
   await reachable(a, b);

@@ -33,10 +33,11 @@ function local(families: readonly IpFamily[] = [4, 6], ips = ['172.30.0.1', 'fd0
   };
 }
 
+const at = (family: IpFamily): number => (family === 4 ? 0 : 1);
+
 function peer(data: Partial<Record<IpFamily, unknown>>, ips = ['172.30.0.2', 'fd00:30::2']): NodeLease {
   const cidrs = ['10.244.2.0/24', 'fd00:10:244:2::/64'];
   const families = ([4, 6] as const).filter((family) => family in data);
-  const at = (family: IpFamily): number => (family === 4 ? 0 : 1);
   return {
     node: 'node-2',
     offers: [{ type: 'wireguard', data: new Map(families.map((family) => [family, data[family]])) }],
