@@ -91,13 +91,15 @@ export interface UdpPeerEntry {
   readonly port: number;
 }
 
-interface RouteEntry {
+export interface RouteEntry {
   readonly kind: 'route';
   readonly device: string;
   readonly destination: Cidr;
   /** Absent: everything behind the device is reached directly. */
   readonly via?: Ip;
   readonly onlink: boolean;
+  /** Bytes, where packets have to be smaller than the device would take. */
+  readonly mtu?: number;
 }
 
 /** One thing that the pod network has in the kernel. Devices are named, so that a plan outlives a device. */
@@ -164,7 +166,8 @@ export function formatEntry(entry: Entry): string {
       return `udp-peer ${entry.podCidr.toString()} dev ${entry.device} via ${entry.via.toString()} port ${entry.port}`;
     default: {
       const via = entry.via === undefined ? '' : ` via ${entry.via.toString()}`;
-      return `route ${entry.destination.toString()}${via} dev ${entry.device}${entry.onlink ? ' onlink' : ''}`;
+      const mtu = entry.mtu === undefined ? '' : ` mtu ${entry.mtu}`;
+      return `route ${entry.destination.toString()}${via} dev ${entry.device}${entry.onlink ? ' onlink' : ''}${mtu}`;
     }
   }
 }

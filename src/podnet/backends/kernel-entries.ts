@@ -48,10 +48,18 @@ export class KernelEntries implements EntryDriver {
       entries.push(...observeDevice(kernel, link, names));
     }
     for (const route of kernel.routes({ protocol: ROUTE_PROTOCOL })) {
-      const { destination, gateway, link, onlink, table, type } = route;
+      const { destination, gateway, link, onlink, table, type, mtu } = route;
       if (table !== 254 || type !== 'unicast' || link === undefined) continue;
+      const device = names.get(link) ?? `#${link}`;
       const via = gateway === undefined ? {} : { via: gateway };
-      entries.push({ kind: 'route', device: names.get(link) ?? `#${link}`, destination, ...via, onlink });
+      entries.push({
+        kind: 'route',
+        device,
+        destination,
+        ...via,
+        onlink,
+        ...(mtu === undefined ? {} : { mtu }),
+      });
     }
     return entries;
   }
@@ -156,6 +164,7 @@ function asRoute(kernel: RouteKernel, entry: Extract<Entry, { kind: 'route' }>):
     ...(entry.via === undefined ? {} : { gateway: entry.via }),
     link: indexOf(kernel, entry.device),
     onlink: entry.onlink,
+    ...(entry.mtu === undefined ? {} : { mtu: entry.mtu }),
     protocol: ROUTE_PROTOCOL,
   };
 }

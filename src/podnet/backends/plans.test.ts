@@ -110,7 +110,7 @@ describe('vxlan', () => {
   });
 
   test('direct routing is taken only to nodes of the same subnet', () => {
-    expect(planned(vxlan(true), peer(2))).toEqual(['route 10.244.2.0/24 via 172.30.0.2 dev eth0']);
+    expect(planned(vxlan(true), peer(2))).toEqual(['route 10.244.2.0/24 via 172.30.0.2 dev eth0 mtu 1430']);
     expect(planned(vxlan(true), peer(2, { ip: '172.31.0.2' }))).toHaveLength(3);
   });
 
@@ -145,7 +145,7 @@ describe('ipip', () => {
       'route 10.244.2.0/24 via 172.30.0.2 dev flannel.ipip onlink',
     ]);
     expect(planned(ipip(true), peer(2, { type: 'ipip' }))).toEqual([
-      'route 10.244.2.0/24 via 172.30.0.2 dev eth0',
+      'route 10.244.2.0/24 via 172.30.0.2 dev eth0 mtu 1480',
     ]);
     expect(planned(ipip(true), peer(2, far))).toEqual([
       'route 10.244.2.0/24 via 172.31.0.2 dev flannel.ipip onlink',

@@ -94,9 +94,11 @@ export class SmallFabric {
     netns.close();
   }
 
-  /** A route on the router, as a network's administrator would make one. */
-  addRoute(destination: string, via: string): void {
-    this.#kernel.replaceRoute({ destination: Cidr.parse(destination), gateway: Ip.parse(via) });
+  /** A route to one host on the router, as a network's administrator would make one. */
+  addRoute(host: string, via: string): void {
+    const ip = Ip.parse(host);
+    const destination = new Cidr(ip, ip.family === 4 ? 32 : 128);
+    this.#kernel.replaceRoute({ destination, gateway: Ip.parse(via) });
   }
 
   close(): void {

@@ -71,6 +71,11 @@ export class SmallNode {
     return this.place.v4;
   }
 
+  /** All that the node has, of its devices and bridge too. */
+  get ips(): string[] {
+    return this.#kernel.addresses().map(({ ip }) => ip.toString());
+  }
+
   get agentPid(): number {
     return this.#agent?.pid ?? 0;
   }

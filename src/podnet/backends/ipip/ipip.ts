@@ -2,6 +2,7 @@ import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 import { isOnLink, type Backend, type LocalNode, type Peer } from '../backend.ts';
+import { directRoute } from '../direct-route.ts';
 import type { Entry } from '../entry.ts';
 import type { IpipSettings } from './settings.ts';
 
@@ -46,15 +47,17 @@ export class IpipBackend implements Backend {
     ];
   }
 
-  planPeer({ underlay }: LocalNode, family: IpFamily, { node, podCidr, publicIp }: Peer): Entry[] {
+  planPeer(local: LocalNode, family: IpFamily, peer: Peer): Entry[] {
+    const { node, podCidr, publicIp } = peer;
     if (family === 6) {
       throw new FlatnetError(`node ${node}: its IPv6 pods cannot be reached: ipip carries IPv4 only`, {
         code: 'FAMILY_NOT_CARRIED',
         hint: 'set network.EnableIPv6 to false, or choose network.Backend.Type vxlan or wireguard',
       });
     }
-    const direct = this.#settings.directRouting && isOnLink(underlay, publicIp);
-    const device = direct ? underlay.device : DEVICE;
-    return [{ kind: 'route', device, destination: podCidr, via: publicIp, onlink: !direct }];
+    if (this.#settings.directRouting && isOnLink(local.underlay, publicIp)) {
+      return [directRoute(this, local, peer)];
+    }
+    return [{ kind: 'route', device: DEVICE, destination: podCidr, via: publicIp, onlink: true }];
   }
 }

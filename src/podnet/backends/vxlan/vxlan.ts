@@ -3,6 +3,7 @@ import { Cidr } from '../../../net/cidr.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 import type { Offer } from '../../node-lease.ts';
 import { isOnLink, type Backend, type LocalFamily, type LocalNode, type Peer } from '../backend.ts';
+import { directRoute } from '../direct-route.ts';
 import type { Entry } from '../entry.ts';
 import { hasChecksumFault } from './checksum-offload.ts';
 import type { VxlanSettings } from './settings.ts';
@@ -71,10 +72,10 @@ export class VxlanBackend implements Backend {
     return entries;
   }
 
-  planPeer({ underlay }: LocalNode, family: IpFamily, peer: Peer): Entry[] {
+  planPeer(local: LocalNode, family: IpFamily, peer: Peer): Entry[] {
     const { podCidr, publicIp } = peer;
-    if (this.#settings.directRouting && isOnLink(underlay, publicIp)) {
-      return [{ kind: 'route', device: underlay.device, destination: podCidr, via: publicIp, onlink: false }];
+    if (this.#settings.directRouting && isOnLink(local.underlay, publicIp)) {
+      return [directRoute(this, local, peer)];
     }
     const { mac } = this.#vtepOf(peer);
     const device = this.#device(family);
