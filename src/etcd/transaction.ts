@@ -1,5 +1,4 @@
 import type { RawCompare, RawOperation } from './messages.ts';
-import { prefixEnd } from './key-range.ts';
 
 /** What must be true at the moment of a transaction. */
 export type Condition =
@@ -7,9 +6,7 @@ export type Condition =
   /** No key in [`from`, `to`). */
   | { readonly type: 'none-in'; readonly from: string; readonly to: string }
   /** Not changed since the revision in which it was seen; 0: still absent. */
-  | { readonly type: 'unchanged'; readonly key: string; readonly modRevision: number }
-  /** No key under the prefix was written later than at that revision of the store. */
-  | { readonly type: 'none-written-since'; readonly prefix: string; readonly revision: number };
+  | { readonly type: 'unchanged'; readonly key: string; readonly modRevision: number };
 
 export type Operation =
   | {
@@ -22,7 +19,6 @@ export type Operation =
   | { readonly type: 'delete'; readonly key: string };
 
 const EQUAL = 0;
-const LESS = 2;
 const VERSION = 0;
 const MOD = 2;
 
@@ -34,13 +30,9 @@ export function rawCondition(condition: Condition): RawCompare {
       const range = { key: Buffer.from(condition.from), range_end: Buffer.from(condition.to) };
       return { result: EQUAL, target: VERSION, ...range, version: '0' };
     }
-    case 'unchanged': {
+    default: {
       const mod_revision = String(condition.modRevision);
       return { result: EQUAL, target: MOD, key: Buffer.from(condition.key), mod_revision };
-    }
-    default: {
-      const range = { key: Buffer.from(condition.prefix), range_end: prefixEnd(condition.prefix) };
-      return { result: LESS, target: MOD, ...range, mod_revision: String(condition.revision + 1) };
     }
   }
 }

@@ -15,7 +15,7 @@ import { LEASE_SECONDS } from './settings.ts';
 import { readStoredConfig, type ReadNetworkConfig, type StoredConfig } from './stored-config.ts';
 import { formatLeaseValue } from './lease-value.ts';
 import { subnetLost } from './subnet-lost.ts';
-import { configKey, leasePrefix, type Subnets } from './subnet-key.ts';
+import { configKey, guardPrefix, leasePrefix, type Subnets } from './subnet-key.ts';
 
 export interface EtcdLeaseStoreOptions {
   readonly client: EtcdClient;
@@ -271,8 +271,12 @@ export class EtcdLeaseStore implements LeaseStore {
       if (lease !== undefined) leases.push(lease);
     }
     return {
-      revision: list.revision,
       config: { key, modRevision: stored.modRevision },
+      guards: new Map(
+        list.keys
+          .filter((found) => found.key.startsWith(guardPrefix(prefix)))
+          .map((found) => [found.key, found.modRevision]),
+      ),
       ranges: config.ranges,
       leases,
     };

@@ -2,7 +2,7 @@ import type { KeyValue } from '../../../etcd/key-value.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { Publication } from '../lease-store.ts';
 import type { LeaseValue } from './lease-value.ts';
-import { chooseSubnets, isCompatible, type Choice, type SubnetRanges } from './subnet-choice.ts';
+import { chooseSubnets, isCompatible, type SubnetRanges } from './subnet-choice.ts';
 import { subnetName, type Subnets } from './subnet-key.ts';
 
 /** A lease as it stands in etcd. */
@@ -19,8 +19,8 @@ export const isReservation = ({ stored }: SeenLease): boolean => stored.leaseId 
 export type Decision =
   /** The lease is there; its value may have to be written anew. */
   | { readonly type: 'hold'; readonly lease: SeenLease }
-  /** Claim `choice`; leases of this node that do not fit (any more) are given up. */
-  | { readonly type: 'claim'; readonly choice: Choice; readonly givesUp: readonly SeenLease[] }
+  /** Claim `subnets`; leases of this node that do not fit (any more) are given up. */
+  | { readonly type: 'claim'; readonly subnets: Subnets; readonly givesUp: readonly SeenLease[] }
   /** Nothing is free. */
   | { readonly type: 'full' };
 
@@ -61,8 +61,8 @@ export function decide(situation: Situation): Decision {
   const wishes = [held?.subnets, ...givesUp.map(({ subnets }) => subnets), previous].filter(
     (wish) => wish !== undefined,
   );
-  const choice = chooseSubnets(ranges, taken, wishes, random);
-  return choice === undefined ? { type: 'full' } : { type: 'claim', choice, givesUp };
+  const subnets = chooseSubnets(ranges, taken, wishes, random);
+  return subnets === undefined ? { type: 'full' } : { type: 'claim', subnets, givesUp };
 }
 
 /**

@@ -8,7 +8,8 @@ import type { Publication } from '../lease-store.ts';
 import { decide, isReservation, type Decision, type SeenLease } from './lease-decision.ts';
 import { formatLeaseValue } from './lease-value.ts';
 import type { SubnetRanges } from './subnet-choice.ts';
-import { leasePrefix, sameSubnetNames, subnetName, type Subnets } from './subnet-key.ts';
+import { claimOf } from './subnet-claim.ts';
+import { leasePrefix, subnetName, type Subnets } from './subnet-key.ts';
 
 export interface OwnLeaseOptions {
   readonly client: EtcdClient;
@@ -22,11 +23,12 @@ export interface OwnLeaseOptions {
 
 /** What etcd holds, at one revision. */
 export interface StoreView {
-  readonly revision: number;
   /** The configuration that `ranges` are of; nothing is claimed once it has changed. */
   readonly config: { readonly key: string; readonly modRevision: number };
   readonly ranges: SubnetRanges;
   readonly leases: readonly SeenLease[];
+  /** Revisions of the keys that claims of IPv6 subnets beside IPv4 ones write. */
+  readonly guards: ReadonlyMap<string, number>;
 }
 
 export interface HeldLease {
@@ -142,21 +144,28 @@ export class OwnLease {
   }
 
   async #claim(
-    { choice, givesUp }: Extract<Decision, { type: 'claim' }>,
+    { subnets, givesUp }: Extract<Decision, { type: 'claim' }>,
     publication: Publication,
     seen: StoreView,
   ): Promise<HeldLease | undefined> {
     const { client, prefix, leaseSeconds, logger } = this.#options;
-    const key = leasePrefix(prefix) + subnetName(choice.subnets);
+    const key = leasePrefix(prefix) + subnetName(subnets);
     const value = formatLeaseValue(publication);
     const { leaseId, ttlSeconds } = await client.grantLease(leaseSeconds);
-    const time = { leaseId, renewAfterMs: this.#renewAfter(ttlSeconds) };
-    const conditions = [unchanged(seen.config), ...givesUp.map(({ stored }) => unchanged(stored))];
-    conditions.push(...this.#nobodyHas(choice.subnets, choice.isPaired && givesUp.length === 0, seen));
+    const conditions: Condition[] = [
+      unchanged(seen.config),
+      ...givesUp.map(({ stored }) => unchanged(stored)),
+    ];
     const operations: Operation[] = givesUp
       .filter(({ stored }) => stored.key !== key)
       .map(({ stored }) => ({ type: 'delete', key: stored.key }));
     operations.push({ type: 'put', key, value, leaseId });
+    const claim = claimOf(prefix, subnets, givesUp);
+    conditions.push(...claim.conditions);
+    if (claim.guard !== undefined) {
+      conditions.push(unchanged({ key: claim.guard, modRevision: seen.guards.get(claim.guard) ?? 0 }));
+      operations.push({ type: 'put', key: claim.guard, value: key, leaseId });
+    }
     const { succeeded } = await client.commit(`claiming ${key}`, conditions, operations);
     if (!succeeded) {
       await client
@@ -165,21 +174,7 @@ export class OwnLease {
       return undefined;
     }
     logger.info({ lease: key, gaveUp: givesUp.map(({ stored }) => stored.key) }, 'subnet lease acquired');
-    return { subnets: choice.subnets, key, value, ...time };
-  }
-
-  /**
-   * That no subnet in question has an owner, at the moment of the transaction. Claims of IPv4 subnets exclude each
-   * other by their key alone, and paired IPv6 subnets go with them. Otherwise an IPv6 subnet may be taken by a key that
-   * is not known, so that no lease at all may have been written since.
-   */
-  #nobodyHas(subnets: Subnets, byKey: boolean, { revision }: StoreView): Condition[] {
-    const prefix = leasePrefix(this.#options.prefix);
-    const v4 = subnets.get(4);
-    if (!byKey) return [{ type: 'none-written-since', prefix, revision }];
-    if (v4 === undefined) return [{ type: 'absent', key: prefix + subnetName(subnets) }];
-    const { from, to } = sameSubnetNames(v4);
-    return [{ type: 'none-in', from: prefix + from, to: prefix + to }];
+    return { subnets, key, value, leaseId, renewAfterMs: this.#renewAfter(ttlSeconds) };
   }
 
   /** The lease's own time, made full; or a new one where it has just ended. */

@@ -5,15 +5,6 @@ import type { Subnets } from './subnet-key.ts';
 
 export type SubnetRanges = ReadonlyMap<IpFamily, SubnetRange>;
 
-export interface Choice {
-  readonly subnets: Subnets;
-  /**
-   * Both families' subnets have the same number in their range. Then no other choice of that kind can take one of
-   * them without the other, so that claiming the IPv4 subnet claims both.
-   */
-  readonly isPaired: boolean;
-}
-
 /** flannel draws from the first hundred free subnets, so that nodes which start together seldom want the same one. */
 const CANDIDATES = 100;
 
@@ -35,7 +26,7 @@ export function chooseSubnets(
   taken: readonly Subnets[],
   wishes: readonly Subnets[],
   random: () => number,
-): Choice | undefined {
+): Subnets | undefined {
   const free = new Map([...ranges].map(([family, range]) => [family, new FreeSubnets(range, taken)]));
   for (const wish of wishes) {
     const numbers = new Map<IpFamily, bigint>();
@@ -48,12 +39,12 @@ export function chooseSubnets(
   return complete(free, new Map(), random);
 }
 
-/** Draws what is missing: at best the same number in every family. */
+/** Draws what is missing: at best the same number in every family, so that people see what belongs together. */
 function complete(
   free: ReadonlyMap<IpFamily, FreeSubnets>,
   numbers: Map<IpFamily, bigint>,
   random: () => number,
-): Choice | undefined {
+): Subnets | undefined {
   const missing = [...free].filter(([family]) => !numbers.has(family));
   const known = [...numbers.values()][0];
   const all = missing.map(([, subnets]) => subnets);
@@ -64,10 +55,7 @@ function complete(
     if (number === undefined) return undefined;
     numbers.set(family, number);
   }
-  const subnets = new Map(
-    [...free].map(([family, subnet]) => [family, subnet.at(numbers.get(family) ?? 0n)] as const),
-  );
-  return { subnets, isPaired: new Set(numbers.values()).size <= 1 };
+  return new Map([...free].map(([family, subnets]) => [family, subnets.at(numbers.get(family) ?? 0n)]));
 }
 
 function numbersFreeInAll(subnets: readonly FreeSubnets[]): bigint[] {

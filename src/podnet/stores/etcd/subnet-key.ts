@@ -12,6 +12,9 @@ export const configKey = (prefix: string): string => `${prefix}/config`;
 /** All leases are below. */
 export const leasePrefix = (prefix: string): string => `${prefix}/subnets/`;
 
+/** Keys of Flatnet's own that stand for IPv6 subnets while they are claimed; flannel does not look there. */
+export const guardPrefix = (prefix: string): string => `${prefix}/flatnet/claims/`;
+
 /** `10.5.52.0-24`, with two families `10.5.52.0-24&fc00:5:0:1::-64`, with IPv6 alone `0.0.0.0-0&fc00:5:0:1::-64`. */
 export function subnetName(subnets: Subnets): string {
   const [v4, v6] = [subnets.get(4), subnets.get(6)].map((subnet) =>
