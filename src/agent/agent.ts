@@ -5,63 +5,71 @@ import { CniServer } from '../cni/server.ts';
 import { ApiClient } from '../cluster/api-client.ts';
 import type { ClusterAccess } from '../cluster/access.ts';
 import { EventRecorder } from '../cluster/event-recorder.ts';
-import { describeError, type FlatnetError } from '../errors/flatnet-error.ts';
+import { describeError } from '../errors/flatnet-error.ts';
 import { LinuxRouteKernel } from '../kernel/netlink/apply.ts';
 import { NftSocket } from '../kernel/nft/nft-socket.ts';
 import type { Logger } from '../log/logger.ts';
 import { openBackend } from '../podnet/backends/open-backend.ts';
-import { PodNetwork, type Ways } from '../podnet/pod-network.ts';
-import { NodeStore } from '../podnet/stores/kubernetes/node-store.ts';
+import type { NetworkConfig } from '../podnet/network-config.ts';
+import { PodNetwork } from '../podnet/pod-network.ts';
 import type { ProxyConfig } from '../proxy/config/proxy-config.ts';
 import { tellWithoutEffect } from '../proxy/server/set-up.ts';
 import { sleep } from '../timing/backoff.ts';
-import type { AgentConfig } from './config.ts';
+import { holdAgentLock } from './agent-lock.ts';
+import { BackendRollout } from './backend-rollout.ts';
+import { followConfig, setUpNode } from './config-follower.ts';
+import { checkNetwork, loadConfig, type AgentConfig, type AgentFile, type Overrides } from './config.ts';
 import type { HealthCheck } from './health.ts';
 import { AgentMetrics } from './metrics.ts';
 import { NodeNetwork } from './node-network.ts';
+import { NodeProblems } from './node-problems.ts';
+import { openStore, type OpenedStore } from './open-store.ts';
 import { PodAttachment } from './pod-attachment.ts';
 import { PodFeatures } from './pod-features.ts';
-import { followProxyConfig, setUpNode } from './proxy-config-follower.ts';
+import { podnetStatus } from './podnet-status.ts';
 import { ProxyRunner } from './proxy-runner.ts';
 import { serveStatus } from './status-server.ts';
 
 export interface AgentOptions {
-  readonly config: AgentConfig;
-  /** The file that it came from: its section `proxy` is followed. */
-  readonly configPath: string;
-  readonly access: ClusterAccess;
+  readonly config: AgentFile;
+  /** The file that it came from, which is followed; undefined where flags said everything. */
+  readonly configPath: string | undefined;
+  /** Fields that flags have set in place of those of the file. */
+  readonly overrides: Overrides;
+  /** Absent where nodes find each other by etcd and no kubeconfig is given: then nobody serves Services here. */
+  readonly access: ClusterAccess | undefined;
   readonly nodeName: string;
   readonly logger: Logger;
   /** The plugin executable that is installed into the CNI folder; undefined where it was not built. */
   readonly pluginSource: string | undefined;
 }
 
+/** What has to be known before the parts can be made. */
+interface Foundation {
+  readonly config: AgentConfig;
+  readonly client: ApiClient | undefined;
+  readonly kernel: LinuxRouteKernel;
+  readonly opened: OpenedStore;
+  readonly rollout: BackendRollout;
+}
+
 /** The parts of one node's agent, wired together. */
 class Agent {
   readonly #options: AgentOptions;
-  readonly #client: ApiClient;
-  readonly #kernel: LinuxRouteKernel;
-  readonly #store: NodeStore;
+  readonly #foundation: Foundation;
   readonly #attachment: PodAttachment;
   readonly #features: PodFeatures;
   readonly #network: PodNetwork;
   readonly #node: NodeNetwork;
   readonly #proxy: ProxyRunner | undefined;
   readonly #metrics: AgentMetrics;
-  readonly #events: EventRecorder;
+  readonly #problems: NodeProblems;
 
-  constructor(options: AgentOptions, ways: Ways, signal: AbortSignal) {
-    const { config, nodeName, logger, access } = options;
+  constructor(options: AgentOptions, foundation: Foundation, signal: AbortSignal) {
+    const { nodeName, logger } = options;
+    const { config, client, kernel, opened, rollout } = foundation;
     this.#options = options;
-    this.#client = new ApiClient(access, 'flatnet-agent');
-    this.#kernel = LinuxRouteKernel.open();
-    const kernel = this.#kernel;
-    this.#store = new NodeStore({
-      client: this.#client,
-      nodeName,
-      networks: config.network.networks,
-      logger,
-    });
+    this.#foundation = foundation;
     this.#features = new PodFeatures(kernel, logger);
     this.#attachment = new PodAttachment({
       ...config.cni,
@@ -74,30 +82,36 @@ class Agent {
       reserved: () => this.#attachment.reserved,
       capacity: () => this.#attachment.capacity,
     });
-    this.#events = new EventRecorder(this.#client, { component: 'flatnet-agent', host: nodeName, signal });
+    const source = { component: 'flatnet-agent', host: nodeName, signal };
+    const events = client === undefined ? undefined : new EventRecorder(client, source);
+    this.#problems = new NodeProblems(logger, this.#metrics, events);
     this.#network = new PodNetwork({
       kernel,
       logger,
-      onProblems: (node, problems) => this.#reportProblems(node, problems),
+      onProblems: (node, problems) => this.#problems.set(node, 'network', problems),
       onUnderlayChange: () => this.#node.refresh(),
+      onReached: () => this.#node.peersChanged(),
     });
     this.#node = new NodeNetwork({
       ...options,
+      config,
       kernel,
       nft: NftSocket.open(),
-      ways,
+      rollout,
       network: this.#network,
       attachment: this.#attachment,
-      store: this.#store,
+      store: opened.store,
+      onProblems: (problems) => this.#problems.set(nodeName, 'own', problems),
     });
-    this.#proxy = config.proxy.enabled
-      ? new ProxyRunner({ config, client: this.#client, nodeName, registry: this.#metrics.registry, logger })
-      : undefined;
+    const shared = { config, nodeName, registry: this.#metrics.registry, logger };
+    const serves = client !== undefined && config.proxy.enabled;
+    this.#proxy = serves ? new ProxyRunner({ ...shared, client }) : undefined;
   }
 
   /** Works until the signal is aborted, and leaves everything in the kernel. */
   async run(signal: AbortSignal): Promise<void> {
-    const { config, logger } = this.#options;
+    const { logger } = this.#options;
+    const { config, client, kernel, opened } = this.#foundation;
     const handler = new CniHandler({
       attacher: () => this.#attachment.attacher,
       attachmentPoint: () => this.#attachment.point,
@@ -118,33 +132,61 @@ class Agent {
       this.#attachment.run(signal),
       this.#features.run(signal),
       this.#serveServices(signal),
+      this.#followConfig(signal),
       ...this.#statusServers(signal),
     ]);
-    await this.#client.close();
-    this.#kernel.close();
+    opened.close();
+    await client?.close();
+    kernel.close();
   }
 
   async #serveServices(signal: AbortSignal): Promise<void> {
-    const proxy = this.#proxy;
-    if (proxy === undefined) return;
-    const { config, configPath: path, logger } = this.#options;
-    tellWithoutEffect(config.proxy, logger, 'proxy.');
-    await setUpNode(config.proxy, logger);
-    const take = async (next: ProxyConfig): Promise<void> => {
-      await proxy.switchTo(next);
-      await setUpNode(next, logger);
+    if (this.#proxy === undefined) return;
+    const { logger } = this.#options;
+    const { proxy } = this.#foundation.config;
+    tellWithoutEffect(proxy, logger, 'proxy.');
+    await setUpNode(proxy, logger);
+    await this.#proxy.run(signal);
+  }
+
+  async #followConfig(signal: AbortSignal): Promise<void> {
+    const { config, configPath, overrides, logger } = this.#options;
+    const paths = [configPath, config.netConfigPath].filter((path) => path !== undefined);
+    this.#foundation.opened.onNetworkConfig = (network) => void this.#takeFromStore(network);
+    const load = async (): ReturnType<typeof loadConfig> => loadConfig(configPath, overrides);
+    const takeProxy = async (next: ProxyConfig): Promise<void> => {
+      await this.#proxy?.switchTo(next);
+      if (this.#proxy !== undefined) await setUpNode(next, logger);
     };
-    await Promise.all([proxy.run(signal), followProxyConfig({ path, config, take, logger }, signal)]);
+    const takeNetwork = async (network: NetworkConfig): Promise<void> => this.#takeNetwork(network);
+    await followConfig({ paths, config, load, takeProxy, takeNetwork, logger }, signal);
+  }
+
+  async #takeNetwork(network: NetworkConfig): Promise<void> {
+    const config = { ...this.#foundation.config, network };
+    checkNetwork(config, 'network');
+    await this.#node.changeBackend(config);
+  }
+
+  async #takeFromStore(network: NetworkConfig): Promise<void> {
+    try {
+      await this.#takeNetwork(network);
+    } catch (error) {
+      this.#options.logger.error(
+        { error: describeError(error) },
+        'the changed network in the store is not taken',
+      );
+    }
   }
 
   async #followNodes(signal: AbortSignal): Promise<void> {
-    await this.#store.run(
+    await this.#foundation.opened.store.run(
       {
         self: (node) => {
           this.#node.setNode(node);
         },
         peer: (node, lease, problems) => {
-          this.#reportProblems(node, problems);
+          this.#problems.set(node, 'store', problems);
           if (lease === undefined) this.#network.removePeer(node);
           else this.#network.setPeer(lease);
         },
@@ -154,28 +196,18 @@ class Agent {
     );
   }
 
-  #reportProblems(node: string, problems: readonly FlatnetError[]): void {
-    if (problems.length === 0) this.#metrics.peerProblems.remove({ node });
-    else this.#metrics.peerProblems.set({ node }, problems.length);
-    for (const problem of problems) {
-      this.#options.logger.warn(
-        { node, code: problem.code, error: describeError(problem) },
-        'a node cannot be reached as it is',
-      );
-      const reference = { apiVersion: 'v1', kind: 'Node', metadata: { name: node } };
-      this.#events.record(reference, 'Warning', 'PodNetworkUnreachable', describeError(problem));
-    }
-  }
-
   #statusServers(signal: AbortSignal): Promise<void>[] {
-    const { config, logger } = this.#options;
+    const { logger, nodeName } = this.#options;
+    const { config, rollout } = this.#foundation;
     const { healthzBindAddress: healthz, metricsBindAddress: metrics } = config;
     const one = JSON.stringify(healthz) === JSON.stringify(metrics);
+    const parts = { node: this.#node, network: this.#network, problems: this.#problems };
     const shared = {
       ready: this.#checks(),
       registry: this.#metrics.registry,
       logger,
-      ...(config.proxy.enabled ? { proxyMode: () => this.#proxy?.mode ?? config.proxy.mode } : {}),
+      status: () => podnetStatus({ ...parts, nodeName, rollout }),
+      ...(this.#proxy === undefined ? {} : { proxyMode: () => this.#proxy?.mode ?? config.proxy.mode }),
     };
     return [
       ...(healthz === undefined
@@ -189,6 +221,7 @@ class Agent {
 
   #checks(): HealthCheck[] {
     const proxy = this.#proxy;
+    const { store } = this.#foundation.opened;
     return [
       {
         name: 'cni',
@@ -199,11 +232,11 @@ class Agent {
       {
         name: 'nodes',
         required: true,
-        failure: () => (this.#store.hasSynced ? undefined : 'the list of nodes is not complete yet'),
+        failure: () => (store.hasSynced ? undefined : 'the list of nodes is not complete yet'),
       },
       ...(proxy === undefined ? [] : [{ name: 'proxy', required: true, failure: () => proxy.failure() }]),
       // What is in the kernel goes on working without it.
-      { name: 'api-server', required: false, failure: () => textOf(this.#store.failure) },
+      { name: 'api-server', required: false, failure: () => textOf(store.failure) },
     ];
   }
 }
@@ -212,11 +245,31 @@ class Agent {
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
   // Everything long-lived listens on it.
   setMaxListeners(100, signal);
-  const { config, logger } = options;
-  const { backend, drivers } = await openBackend(config.network.backend, { logger });
-  await new Agent(options, { backends: [backend], drivers }, signal).run(signal);
+  await holdAgentLock(`${options.config.cni.socketPath}.lock`, signal);
+  const foundation = await layFoundation(options, signal).catch((error: unknown) => {
+    // Ended while it waited for the store.
+    if (signal.aborted) return undefined;
+    throw error;
+  });
+  if (foundation === undefined) return;
+  await new Agent(options, foundation, signal).run(signal);
   // Requests that ended with the signal settle in the next turn.
   await sleep(0);
+}
+
+async function layFoundation(options: AgentOptions, signal: AbortSignal): Promise<Foundation> {
+  const { access, logger, nodeName, config: file } = options;
+  const client = access === undefined ? undefined : new ApiClient(access, 'flatnet-agent');
+  const kernel = LinuxRouteKernel.open();
+  const opened = await openStore({ config: file, nodeName, client, kernel, logger }, signal);
+  const config = { ...file, network: opened.network };
+  checkNetwork(config, options.configPath ?? 'network');
+  const rollout = await BackendRollout.open(config.network.backend, {
+    open: async (settings) => openBackend(settings, { logger }),
+    path: join(dirname(config.cni.socketPath), 'backends.json'),
+    logger,
+  });
+  return { config, client, kernel, opened, rollout };
 }
 
 /** Where the plugin executable may be: beside the bundle that runs, or in `dist` when it runs from source. */

@@ -33,7 +33,7 @@ describe('AgentConfiguration', () => {
 
   test("a network written as flannel's net-conf.json (JSON is YAML)", () => {
     const json = JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: 'host-gw' } });
-    expect(parseConfig(`${HEAD}network: ${json}\n`, 'x').network.backend.type).toBe('host-gw');
+    expect(parseConfig(`${HEAD}network: ${json}\n`, 'x').network?.backend.type).toBe('host-gw');
   });
 
   test.each([

@@ -362,6 +362,7 @@ export class NodeNetwork {
       networkName: cni.networkName,
       socketPath: cni.socketPath,
       defaultSocketPath: '/run/flatnet/cni.sock',
+      chainedPlugins: cni.chainedPlugins,
     });
     const path = join(cni.confDir, cni.confFile);
     if (await installFile(path, conflist, 0o644))

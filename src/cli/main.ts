@@ -13,6 +13,10 @@ const COMMANDS: Record<string, LazyCommand> = {
     summary: 'bring up clusters of several nodes on this machine',
     load: async () => import('./lab.ts'),
   },
+  podnet: {
+    summary: 'look at the pod network and its configuration',
+    load: async () => import('./podnet.ts'),
+  },
   proxy: {
     summary: 'run the service proxy alone, in place of kube-proxy',
     load: async () => import('./proxy.ts'),

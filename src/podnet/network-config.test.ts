@@ -17,7 +17,7 @@ describe('net-conf.json', () => {
       Backend: { Type: 'vxlan', VNI: 7, DirectRouting: true, MTU: 9000 },
     });
     expect([...config.networks.values()].map((cidr) => cidr.toString())).toEqual(['10.0.0.0/8']);
-    expect(config.backend).toEqual({
+    expect(config.backend).toMatchObject({
       type: 'vxlan',
       vni: 7,
       port: 8472,
@@ -49,8 +49,8 @@ describe('net-conf.json', () => {
     [{ Network: '10.244.0.0/16', Backend: { Type: 'vxlan', Vni: 2 } }, 'Backend: Unrecognized key: "Vni"'],
     [{ Network: '10.244.0.0/16', Backend: { Type: 'host-gw', VNI: 2 } }, 'Backend: Unrecognized key: "VNI"'],
     [
-      { Network: '10.244.0.0/16', Backend: { Type: 'vxlan', Learning: true } },
-      'Backend.Learning: learning is not supported',
+      { Network: '10.244.0.0/16', Backend: { Type: 'vxlan', Learning: 'yes' } },
+      'Backend.Learning: Invalid input: expected boolean',
     ],
     [{ Network: '10.244.0.0/16', Subnetlen: 24 }, ': Unrecognized key: "Subnetlen"'],
   ])('%j is refused by name', (input, expected) => {

@@ -52,7 +52,7 @@ const ipOf = (family: IpFamily) =>
 
 const BACKENDS = ['vxlan', 'host-gw', 'ipip', 'wireguard', 'udp', 'alloc'];
 
-const backendSchema = z
+export const backendSchema = z
   .looseObject({ Type: z.string() })
   .superRefine(({ Type }, context) => {
     if (BACKENDS.includes(Type)) return;

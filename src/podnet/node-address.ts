@@ -12,7 +12,7 @@ export interface AddressPreference {
   /** As flannel's --iface-regex, looked at after `iface`. */
   readonly ifaceRegex: readonly string[];
   /** As flannel's --iface-can-reach: the interface that packets to this address leave by. */
-  readonly ifaceCanReach: Ip | undefined;
+  readonly ifaceCanReach?: Ip | undefined;
   /** As Calico's `cidr=`: the interface with an address in one of these. */
   readonly ifaceCidr: readonly Cidr[];
   /** As Calico's `skip-interface=`: regular expressions; such interfaces are never taken, unless named in `iface`. */
@@ -22,7 +22,7 @@ export interface AddressPreference {
 export const NO_PREFERENCE: AddressPreference = {
   iface: [],
   ifaceRegex: [],
-  ifaceCanReach: undefined,
+
   ifaceCidr: [],
   skipInterface: [],
 };

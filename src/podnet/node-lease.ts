@@ -26,4 +26,6 @@ export interface NodeLease {
   /** The one that the node wants first, which is all that flannel knows; more while a cluster changes its backend. */
   readonly offers: readonly [Offer, ...Offer[]];
   readonly families: ReadonlyMap<IpFamily, FamilyLease>;
+  /** Bytes that the node's underlay carries; known of Flatnet's nodes only. */
+  readonly underlayMtu?: number;
 }

@@ -8,7 +8,7 @@ import { planPeer, type Backend, type LocalNode, type PeerPlan } from './backend
 import type { EntryDriver } from './backends/entry-driver.ts';
 import { entryKey, formatEntry, sameEntry, type Entry } from './backends/entry.ts';
 import { inOrder, KernelEntries } from './backends/kernel-entries.ts';
-import { meet } from './backends/meeting.ts';
+import { meetings, noMeeting } from './backends/meeting.ts';
 import { EventFilter } from './event-filter.ts';
 import type { NodeLease } from './node-lease.ts';
 
@@ -19,6 +19,8 @@ export interface PodNetworkOptions {
   readonly onProblems: (node: string, problems: readonly FlatnetError[]) => void;
   /** The underlay's device has changed (MTU, addresses): `setLocal` may be due. */
   readonly onUnderlayChange: () => void;
+  /** A peer has been planned anew: what it is reached by may be another backend. */
+  readonly onReached?: () => void;
   /** Everything is read back and compared so often, milliseconds. Default one minute. */
   readonly verifyMs?: number;
 }
@@ -35,6 +37,8 @@ export interface Ways {
   readonly backends: readonly Backend[];
   /** For entries that rtnetlink cannot make. */
   readonly drivers: readonly EntryDriver[];
+  /** Set up, so that peers can send by it, but not yet sent by where there is another. */
+  readonly held?: Backend;
 }
 
 interface Desired {
@@ -58,6 +62,7 @@ export class PodNetwork {
   /** Nodes some of whose entries another node has claimed before. */
   readonly #blocked = new Set<string>();
   readonly #troubled = new Set<string>();
+  readonly #metBy = new Map<string, Backend>();
   readonly #filter: EventFilter;
   readonly #rtnetlink: KernelEntries;
   #local: LocalNode | undefined;
@@ -91,6 +96,25 @@ export class PodNetwork {
     return this.#leases.size;
   }
 
+  /** Nodes that are not reached by this backend, those that cannot be reached at all among them. */
+  peersNotBy(backend: Backend): string[] {
+    return [...this.#leases.keys()].filter((name) => this.#metBy.get(name) !== backend);
+  }
+
+  leaseOf(node: string): NodeLease | undefined {
+    return this.#leases.get(node);
+  }
+
+  /** Every other node that is known. */
+  leases(): IterableIterator<NodeLease> {
+    return this.#leases.values();
+  }
+
+  /** By which backend a node is reached; undefined where it is not. */
+  reachedBy(node: string): Backend | undefined {
+    return this.#metBy.get(node);
+  }
+
   /** What should be in the kernel, as `formatEntry` prints it. */
   desiredEntries(): Entry[] {
     return inOrder([...this.#desired.values()].map(({ entry }) => entry));
@@ -114,6 +138,7 @@ export class PodNetwork {
   }
 
   removePeer(node: string): void {
+    this.#metBy.delete(node);
     if (this.#leases.delete(node)) this.#queue.add(PEER_PREFIX + node);
   }
 
@@ -135,7 +160,8 @@ export class PodNetwork {
   }
 
   get #verifyMs(): number {
-    return this.#options.verifyMs ?? 60_000;
+    const given = this.#options.verifyMs ?? 60_000;
+    return Math.min(given, ...this.#ways.drivers.map(({ verifyMs = given }) => verifyMs));
   }
 
   #process(key: string): void {
@@ -153,6 +179,7 @@ export class PodNetwork {
     if (!isEmpty(changes)) this.#log(`node ${name}`, changes);
     if (changes.remove.length > 0)
       for (const blocked of this.#blocked) this.#queue.add(PEER_PREFIX + blocked);
+    this.#options.onReached?.();
     if (failed !== undefined) throw failed;
   }
 
@@ -166,14 +193,23 @@ export class PodNetwork {
   }
 
   #planFor(lease: NodeLease | undefined): PeerPlan {
-    if (lease === undefined || this.#local === undefined) return { entries: [], problems: [] };
-    try {
-      const { backend, offer } = meet(this.#ways.backends, lease);
-      return planPeer(backend, this.#local, lease, offer);
-    } catch (error) {
-      if (!(error instanceof FlatnetError)) throw error;
-      return { entries: [], problems: [error] };
-    }
+    const local = this.#local;
+    if (lease === undefined || local === undefined) return { entries: [], problems: [] };
+    this.#metBy.delete(lease.node);
+    const { backends, held } = this.#ways;
+    const plans = meetings(backends, lease).map((meeting) => ({
+      backend: meeting.backend,
+      plan: planPeer(meeting.backend, local, lease, meeting.offer),
+    }));
+    const reaching = plans.filter(({ plan }) => plan.problems.length === 0);
+    const chosen = reaching.find(({ backend }) => backend !== held) ?? reaching[0] ?? plans[0];
+    if (chosen === undefined) return { entries: [], problems: [noMeeting(backends, lease)] };
+    this.#metBy.set(lease.node, chosen.backend);
+    // The peer may send by another way at any moment: all but the route is there before.
+    const prepared = plans
+      .filter((other) => other !== chosen)
+      .flatMap(({ plan }) => plan.entries.filter(({ kind }) => kind !== 'route'));
+    return { entries: [...chosen.plan.entries, ...prepared], problems: chosen.plan.problems };
   }
 
   /** Makes `entries` what the owner wants; returns how the kernel has to follow. */

@@ -1,6 +1,5 @@
-import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
-import { Ip, type IpFamily } from '../net/ip.ts';
+import type { Ip, IpFamily } from '../net/ip.ts';
 
 /** "This host", loopback, multicast and reserved addresses (RFC 6890, RFC 4291): packets there reach no node. */
 const NO_HOSTS: Readonly<Record<IpFamily, readonly Cidr[]>> = {
@@ -8,47 +7,25 @@ const NO_HOSTS: Readonly<Record<IpFamily, readonly Cidr[]>> = {
   6: ['::/127', 'fe80::/10', 'ff00::/8'].map((text) => Cidr.parse(text)),
 };
 
+/** Whether packets to the address can reach no node, whoever has it. */
+export const isNoHost = (ip: Ip): boolean => NO_HOSTS[ip.family].some((range) => range.contains(ip));
+
 export interface PublicAddressWish {
-  readonly node: string;
-  readonly family: IpFamily;
-  /** Name and text of the annotation `public-ip-overwrite`; undefined where there is none. */
-  readonly overwrite: { readonly annotation: string; readonly text: string } | undefined;
+  /** The annotation `public-ip-overwrite`; undefined where there is none that is of use. */
+  readonly overwrite: Ip | undefined;
   /** As flannel's --public-ip. */
   readonly configured: Ip | undefined;
   /** Of the interface. */
   readonly own: Ip;
 }
 
-export interface PublicAddress {
-  readonly ip: Ip;
-  readonly reason: string;
-  /** An overwrite that is of no use: it is told, and the next choice taken. */
-  readonly problem?: FlatnetError;
+/** What other nodes are told to send to, and why: the annotation, else what is configured, else the interface's own. */
+export function choosePublicAddress({ overwrite, configured, own }: PublicAddressWish): {
+  ip: Ip;
+  reason: string;
+} {
+  if (overwrite !== undefined) return { ip: overwrite, reason: 'annotation public-ip-overwrite' };
+  if (configured !== undefined)
+    return { ip: configured, reason: configured.family === 4 ? 'publicIP' : 'publicIPv6' };
+  return { ip: own, reason: 'address of the interface' };
 }
-
-/** What other nodes are told to send to: the annotation, else what is configured, else the interface's own address. */
-export function choosePublicAddress(wish: PublicAddressWish): PublicAddress {
-  const { overwrite, configured, own, family, node } = wish;
-  const otherwise =
-    configured === undefined
-      ? { ip: own, reason: "the interface's own address" }
-      : { ip: configured, reason: family === 4 ? 'publicIP' : 'publicIPv6' };
-  if (overwrite === undefined || overwrite.text === '') return otherwise;
-  const ip = Ip.tryParse(overwrite.text);
-  const fault =
-    ip?.family === family ? isNoHost(ip) && 'which is no address of a node' : `not an IPv${family} address`;
-  if (ip !== undefined && fault === false) return { ip, reason: `annotation ${overwrite.annotation}` };
-  return {
-    ...otherwise,
-    problem: new FlatnetError(
-      `node ${node}: annotation ${overwrite.annotation} is ${JSON.stringify(overwrite.text.slice(0, 100))}, ${String(fault)}`,
-      {
-        code: 'INVALID_PUBLIC_IP',
-        hint: `${otherwise.ip.toString()} (${otherwise.reason}) is published in its place; correct the annotation or remove it`,
-      },
-    ),
-  };
-}
-
-/** Whether packets to the address can reach no node, whoever has it. */
-export const isNoHost = (ip: Ip): boolean => NO_HOSTS[ip.family].some((range) => range.contains(ip));

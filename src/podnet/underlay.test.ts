@@ -4,7 +4,9 @@ import { Cidr } from '../net/cidr.ts';
 import { Ip, type IpFamily } from '../net/ip.ts';
 import { Mac } from '../net/mac.ts';
 import { networkSchema } from './network-config.ts';
-import { describeLocalNode, readNodeFacts, type LocalNodeWish } from './underlay.ts';
+import { chooseNodeAddress, NO_PREFERENCE } from './node-address.ts';
+import { readNodeFacts } from './node-facts.ts';
+import { describeLocalNode, type LocalNodeWish } from './underlay.ts';
 
 /** eth0 172.30.0.1/24 with the default route, eth1 10.20.0.1/16 and fd00:20::1/64 with jumbo frames. */
 function machine(): FakeRouteKernel {
@@ -30,48 +32,34 @@ const wish = (changes: Partial<LocalNodeWish> = {}): LocalNodeWish => ({
   name: 'node-1',
   config: config(),
   podCidrs: new Map<IpFamily, Cidr>([[4, Cidr.parse('10.244.1.0/24')]]),
-  internalIps: [],
-  iface: undefined,
   macs: new Map(),
   ...changes,
 });
 
-const described = (changes: Partial<LocalNodeWish>) => {
-  const { underlay, families } = describeLocalNode(readNodeFacts(machine()), wish(changes));
-  return `${underlay.device} ${underlay.mtu} ${[...families.values()].map(({ ip }) => ip.toString()).join()}`;
-};
+function describedBy(iface: string, changes: Partial<LocalNodeWish> = {}) {
+  const facts = readNodeFacts(machine());
+  const asked = wish(changes);
+  const choice = chooseNodeAddress(facts, {
+    node: asked.name,
+    families: [...asked.podCidrs.keys()],
+    prefer: { ...NO_PREFERENCE, iface: [iface] },
+    internalIps: [],
+    own: [],
+  });
+  return describeLocalNode(facts, choice, asked);
+}
 
-describe('the interface that carries the cluster', () => {
+describe('the underlay', () => {
   test.each<[string, Partial<LocalNodeWish>, string]>([
-    ['the default route without better knowledge', {}, 'eth0 1500 172.30.0.1'],
-    ['the InternalIP', { internalIps: [Ip.parse('10.20.0.1')] }, 'eth1 9000 10.20.0.1'],
-    [
-      'the default route when the InternalIP is nowhere',
-      { internalIps: [Ip.parse('203.0.113.7')] },
-      'eth0 1500 172.30.0.1',
-    ],
-    [
-      'a name, against the InternalIP',
-      { iface: 'eth1', internalIps: [Ip.parse('172.30.0.1')] },
-      'eth1 9000 10.20.0.1',
-    ],
-    ['an address', { iface: '10.20.0.1' }, 'eth1 9000 10.20.0.1'],
-    [
-      'a smaller MTU than the interface has',
-      { iface: 'eth1', config: config({ MTU: 1500 }) },
-      'eth1 1500 10.20.0.1',
-    ],
-  ])('is found by %s', (_, changes, expected) => {
-    expect(described(changes)).toBe(expected);
+    ['as the interface has it', {}, 'eth1 9000 10.20.0.1'],
+    ['with a smaller MTU than the interface has', { config: config({ MTU: 1500 }) }, 'eth1 1500 10.20.0.1'],
+  ])('is taken %s', (_, changes, expected) => {
+    const { underlay, families } = describedBy('eth1', changes);
+    const ips = [...families.values()].map(({ ip }) => ip.toString()).join();
+    expect(`${underlay.device} ${underlay.mtu} ${ips}`).toBe(expected);
   });
 
   test.each<[string, Partial<LocalNodeWish>, string]>([
-    ['an unknown name', { iface: 'eth7' }, 'iface "eth7": no interface has this name or address'],
-    [
-      'a family it lacks',
-      { podCidrs: new Map([[6, Cidr.parse('fd00:10:244:1::/64')]]) },
-      'node node-1: interface eth0 has no IPv6 address',
-    ],
     [
       'an MTU that does not fit',
       { config: config({ MTU: 9000 }) },
@@ -83,25 +71,16 @@ describe('the interface that carries the cluster', () => {
       'pod CIDR 172.30.0.0/25 overlaps 172.30.0.0/24, which eth0',
     ],
   ])('%s is refused', (_, changes, message) => {
-    expect(() => described(changes)).toThrow(message);
+    expect(() => describedBy('eth0', changes)).toThrow(message);
   });
 });
 
 test('what is reached directly, and the MAC, which stays the same from start to start', () => {
-  const facts = readNodeFacts(machine());
-  const first = describeLocalNode(facts, wish());
-  expect(first.underlay.onLink.map(String)).toEqual(['172.30.0.0/24']);
-  const derived = first.families.get(4)?.vtepMac.toString();
-  expect(describeLocalNode(facts, wish()).families.get(4)?.vtepMac.toString()).toBe(derived);
-  expect(
-    describeLocalNode(facts, wish({ name: 'node-2' }))
-      .families.get(4)
-      ?.vtepMac.toString(),
-  ).not.toBe(derived);
+  const macOf = (changes: Partial<LocalNodeWish> = {}) =>
+    describedBy('eth0', changes).families.get(4)?.vtepMac.toString();
+  expect(describedBy('eth0').underlay.onLink.map(String)).toEqual(['172.30.0.0/24']);
+  expect(macOf()).toBe(macOf());
+  expect(macOf({ name: 'node-2' })).not.toBe(macOf());
   const published = new Map<IpFamily, Mac>([[4, Mac.parse('02:00:00:00:00:09')]]);
-  expect(
-    describeLocalNode(facts, wish({ macs: published }))
-      .families.get(4)
-      ?.vtepMac.toString(),
-  ).toBe('02:00:00:00:00:09');
+  expect(macOf({ macs: published })).toBe('02:00:00:00:00:09');
 });

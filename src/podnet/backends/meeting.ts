@@ -15,23 +15,30 @@ export interface Meeting {
  * others): the pair that both want most, of two pairs alike the first by its name. Throws BACKEND_MISMATCH.
  */
 export function meet(backends: readonly Backend[], peer: NodeLease): Meeting {
-  let best: (Meeting & { rank: number }) | undefined;
-  for (const [here, backend] of backends.entries()) {
-    for (const [there, offer] of peer.offers.entries()) {
-      if (offer.type !== backend.type || !backend.accepts(offer)) continue;
-      const rank = here + there;
-      const better =
-        best === undefined || rank < best.rank || (rank === best.rank && backend.name < best.backend.name);
-      if (better) best = { backend, offer, rank };
-    }
-  }
+  const [best] = meetings(backends, peer);
   if (best !== undefined) return best;
+  throw noMeeting(backends, peer);
+}
+
+/** Why the two cannot meet. */
+export function noMeeting(backends: readonly Backend[], peer: NodeLease): FlatnetError {
   const ours = backends.map(({ name }) => name).join(' and ');
   const theirs = peer.offers.map(describeOffer).join(' and ');
-  throw new FlatnetError(`node ${peer.node} has backend ${theirs}, but this node has ${ours}`, {
+  return new FlatnetError(`node ${peer.node} has backend ${theirs}, but this node has ${ours}`, {
     code: 'BACKEND_MISMATCH',
     hint: 'give all nodes the same network.Backend',
   });
+}
+
+/** All in which the two could meet, the one that `meet` answers first. */
+export function meetings(backends: readonly Backend[], peer: NodeLease): Meeting[] {
+  const found: (Meeting & { rank: number })[] = [];
+  for (const [here, backend] of backends.entries()) {
+    const there = peer.offers.findIndex((offer) => offer.type === backend.type && backend.accepts(offer));
+    const offer = peer.offers[there];
+    if (offer !== undefined) found.push({ backend, offer, rank: here + there });
+  }
+  return found.sort((a, b) => a.rank - b.rank || (a.backend.name < b.backend.name ? -1 : 1));
 }
 
 /** With what tells it from another of its type. */

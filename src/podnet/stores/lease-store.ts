@@ -1,6 +1,7 @@
 import type { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { Cidr } from '../../net/cidr.ts';
 import type { Ip, IpFamily } from '../../net/ip.ts';
+import type { NodeAbout } from '../node-about.ts';
 import type { NodeLease, Offer } from '../node-lease.ts';
 
 /** What the store knows of this node. */
@@ -22,6 +23,8 @@ export interface OwnNode {
 export interface Publication {
   readonly offers: readonly [Offer, ...Offer[]];
   readonly publicIps: ReadonlyMap<IpFamily, Ip>;
+  /** Where the store has room for it: what flannel's format does not say. */
+  readonly about?: NodeAbout;
 }
 
 /** Called synchronously; must not throw. */

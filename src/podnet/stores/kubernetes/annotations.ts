@@ -2,7 +2,9 @@ import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
 import type { FamilyLease, NodeLease, Offer } from '../../node-lease.ts';
+import { isNoHost } from '../../public-address.ts';
 import type { Publication } from '../lease-store.ts';
+import { ABOUT, OFFERS, readOffers, readUnderlayMtu, writeOffers } from './own-annotations.ts';
 
 /** flannel's default of --kube-annotation-prefix. */
 export const ANNOTATION_PREFIX = 'flannel.alpha.coreos.com/';
@@ -24,12 +26,6 @@ const NAMES: Readonly<Record<IpFamily, { data: string; publicIp: string; overwri
   },
 };
 
-/** "This host", loopback, multicast and reserved addresses (RFC 6890, RFC 4291): packets there reach no node. */
-const NO_HOSTS: Readonly<Record<IpFamily, readonly Cidr[]>> = {
-  4: ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3'].map((text) => Cidr.parse(text)),
-  6: ['::/127', 'ff00::/8'].map((text) => Cidr.parse(text)),
-};
-
 export type Annotations = Readonly<Record<string, string>>;
 
 /** The part of a Node object that its lease is read from. */
@@ -37,7 +33,7 @@ export interface AnnotatedNode {
   readonly name: string;
   /** spec.podCIDRs, else spec.podCIDR alone. */
   readonly podCidrs: readonly string[];
-  /** Those under the prefix only. */
+  /** Those of flannel, under its default prefix, and our own only. */
   readonly annotations: Annotations;
 }
 
@@ -73,7 +69,16 @@ export function readLease(node: AnnotatedNode, networks: ReadonlyMap<IpFamily, C
     }
   }
   if (backendType === undefined || found.size === 0) return { lease: undefined, problems };
-  return { lease: { node: node.name, offers: [{ type: backendType, data }], families: found }, problems };
+  const mtu = readUnderlayMtu(node.annotations[ABOUT]);
+  return {
+    lease: {
+      node: node.name,
+      offers: readOffers(node.annotations[OFFERS], { type: backendType, data }),
+      families: found,
+      ...(mtu === undefined ? {} : { underlayMtu: mtu }),
+    },
+    problems,
+  };
 }
 
 /**
@@ -126,13 +131,21 @@ export function publishedOffer(annotations: Annotations, families: Iterable<IpFa
 /** `public-ip-overwrite`: the address that an administrator wants published in place of the interface's. */
 export function publicIpOverwrite(node: AnnotatedNode, family: IpFamily): Ip | undefined {
   const text = node.annotations[NAMES[family].overwrite];
-  return text === undefined || text === ''
-    ? undefined
-    : parseIp(node.name, NAMES[family].overwrite, text, family);
+  if (text === undefined || text === '') return undefined;
+  const ip = Ip.tryParse(text);
+  const fault = ip?.family === family ? 'which is no address of a node' : `not an IPv${family} address`;
+  if (ip?.family === family && !isNoHost(ip)) return ip;
+  throw new FlatnetError(
+    `node ${node.name}: annotation ${NAMES[family].overwrite} is ${quote(text)}, ${fault}`,
+    {
+      code: 'INVALID_PUBLIC_IP',
+      hint: 'what would be published without it is; correct the annotation or remove it',
+    },
+  );
 }
 
-/** The annotations that publish a lease, byte for byte as flannel writes them. */
-export function writePublication({ offers, publicIps }: Publication): Annotations {
+/** The annotations that publish a lease, byte for byte as flannel writes them, and our own beside them. */
+export function writePublication({ offers, publicIps, about }: Publication): Annotations {
   const [{ type, data }] = offers;
   const annotations: Record<string, string> = { [BACKEND_TYPE]: type, [MANAGED]: 'true' };
   for (const [family, publicIp] of publicIps) {
@@ -140,6 +153,8 @@ export function writePublication({ offers, publicIps }: Publication): Annotation
     annotations[NAMES[family].data] = JSON.stringify(data.get(family) ?? null);
     annotations[NAMES[family].publicIp] = publicIp.toString();
   }
+  if (offers.length > 1) annotations[OFFERS] = writeOffers(offers);
+  if (about !== undefined) annotations[ABOUT] = JSON.stringify(about);
   return annotations;
 }
 
@@ -160,7 +175,7 @@ function publicIpOf(node: AnnotatedNode, family: IpFamily): Ip {
   const text = node.annotations[annotation];
   if (text === undefined) throw annotationError(node.name, annotation, 'is missing');
   const publicIp = parseIp(node.name, annotation, text, family);
-  if (NO_HOSTS[family].some((range) => range.contains(publicIp))) {
+  if (isNoHost(publicIp)) {
     throw annotationError(node.name, annotation, `is ${publicIp.toString()}, which is no address of a node`);
   }
   return publicIp;

@@ -8,20 +8,24 @@ import type { Cidr } from '../../../net/cidr.ts';
 import type { Ip, IpFamily } from '../../../net/ip.ts';
 import { WorkQueue } from '../../../reconcile/work-queue.ts';
 import type { LeaseStore, LeaseStoreHandler, OwnNode, Publication } from '../lease-store.ts';
+import { completePrefix, underPrefix } from './annotation-prefix.ts';
 import {
+  ANNOTATION_PREFIX,
   podCidrOf,
   publicIpOverwrite,
   publishedOffer,
   readLease,
   writePublication,
-  type Annotations,
 } from './annotations.ts';
 import { sameView, viewNode, type NodeView } from './node-view.ts';
+import { OFFERS } from './own-annotations.ts';
 
 export interface NodeStoreOptions {
   readonly client: ApiClient;
   readonly nodeName: string;
   readonly networks: ReadonlyMap<IpFamily, Cidr>;
+  /** As flannel's --kube-annotation-prefix; flannel's default when absent. */
+  readonly annotationPrefix?: string | undefined;
   readonly logger: Logger;
 }
 
@@ -35,12 +39,17 @@ export class NodeStore implements LeaseStore {
   readonly #options: NodeStoreOptions;
   readonly #informer: Informer<Node, NodeView>;
   readonly #queue: WorkQueue;
+  readonly #prefix: string;
   #publication: Publication | undefined;
   #available = false;
 
   constructor(options: NodeStoreOptions) {
     this.#options = options;
-    this.#informer = new Informer(options.client, NODES, { project: viewNode, logger: options.logger });
+    this.#prefix = completePrefix(options.annotationPrefix ?? ANNOTATION_PREFIX);
+    this.#informer = new Informer(options.client, NODES, {
+      project: (node) => viewNode(node, this.#prefix),
+      logger: options.logger,
+    });
     this.#queue = new WorkQueue({
       name: 'node-status',
       process: async () => this.#publishDifference(),
@@ -106,7 +115,7 @@ export class NodeStore implements LeaseStore {
   async #publishDifference(): Promise<void> {
     const self = this.#self;
     if (self === undefined) return;
-    const annotations = this.#missingAnnotations(self);
+    const annotations = this.#changedAnnotations(self);
     const setCondition = this.#available && !self.networkAvailable;
     if (Object.keys(annotations).length === 0 && !setCondition) return;
     const body = {
@@ -118,10 +127,15 @@ export class NodeStore implements LeaseStore {
     logger.info({ annotations, networkAvailable: this.#available }, 'node status published');
   }
 
-  #missingAnnotations(self: NodeView): Annotations {
+  /** null for one that has to go. */
+  #changedAnnotations(self: NodeView): Record<string, string | null> {
     if (this.#publication === undefined) return {};
-    const wanted = Object.entries(writePublication(this.#publication));
-    return Object.fromEntries(wanted.filter(([name, value]) => self.annotations[name] !== value));
+    const wanted = writePublication(this.#publication);
+    const changed = Object.entries<string | null>(wanted).filter(
+      ([name, value]) => self.annotations[name] !== value,
+    );
+    if (wanted[OFFERS] === undefined && self.annotations[OFFERS] !== undefined) changed.push([OFFERS, null]);
+    return Object.fromEntries(changed.map(([name, value]) => [underPrefix(name, this.#prefix), value]));
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Node } from 'kubernetes-types/core/v1.js';
 import { Ip } from '../../../net/ip.ts';
-import { ANNOTATION_PREFIX, type AnnotatedNode } from './annotations.ts';
+import { withDefaultPrefix } from './annotation-prefix.ts';
+import type { AnnotatedNode } from './annotations.ts';
 
 /** What the pod network keeps of a Node object. */
 export interface NodeView extends AnnotatedNode {
@@ -11,15 +12,15 @@ export interface NodeView extends AnnotatedNode {
   readonly networkAvailable: boolean;
 }
 
-export function viewNode(node: Node): NodeView {
-  const annotations = Object.entries(node.metadata?.annotations ?? {});
+/** `prefix` is that of flannel's annotations, as `completePrefix` makes it. */
+export function viewNode(node: Node, prefix: string): NodeView {
   const { podCIDR, podCIDRs } = node.spec ?? {};
   const single = podCIDR === undefined || podCIDR === '' ? [] : [podCIDR];
   return {
     name: node.metadata?.name ?? '',
     uid: node.metadata?.uid ?? '',
     podCidrs: podCIDRs === undefined || podCIDRs.length === 0 ? single : podCIDRs,
-    annotations: Object.fromEntries(annotations.filter(([name]) => name.startsWith(ANNOTATION_PREFIX))),
+    annotations: withDefaultPrefix(node.metadata?.annotations ?? {}, prefix),
     internalIps: (node.status?.addresses ?? [])
       .filter(({ type }) => type === 'InternalIP')
       .flatMap(({ address }) => Ip.tryParse(address) ?? []),

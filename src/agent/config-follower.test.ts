@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { NetworkConfig } from '../podnet/network-config.ts';
 import type { ProxyConfig } from '../proxy/config/proxy-config.ts';
-import { parseConfig } from './config.ts';
-import { followProxyConfig } from './proxy-config-follower.ts';
+import { followConfig } from './config-follower.ts';
+import { loadConfig, parseConfig } from './config.ts';
 
 const HEAD =
   'apiVersion: flatnet.dev/v1alpha1\nkind: AgentConfiguration\nnetwork: {Network: 10.244.0.0/16}\n';
@@ -32,7 +33,22 @@ beforeEach(() => {
     return Promise.resolve();
   };
   const logger = pino({}, { write: (line: string) => (log += line) });
-  following = followProxyConfig({ path, config: parseConfig(HEAD, path), take, logger }, stop.signal);
+  const takeNetwork = async ({ backend }: NetworkConfig): Promise<void> => {
+    if (refused.delete(backend.type)) throw new Error(`no ${backend.type} here`);
+    taken.push(`${backend.type} ${backend.underlayMtu ?? 'auto'}`);
+    return Promise.resolve();
+  };
+  following = followConfig(
+    {
+      paths: [path],
+      config: parseConfig(HEAD, path),
+      load: async () => loadConfig(path),
+      takeProxy: take,
+      takeNetwork,
+      logger,
+    },
+    stop.signal,
+  );
 });
 
 afterEach(async () => {
@@ -68,4 +84,21 @@ test('what is wrong, or cannot be had, is told and changes nothing; the next one
 test('what needs a start of the agent is told by field', async () => {
   writeFileSync(path, `${HEAD}ipMasq: false\nproxy: {enabled: false}\n`);
   expect(await logged('ipMasq, proxy.enabled')).toBe(true);
+});
+
+test('another backend is taken, one that is refused is told and tried again when the file changes', async () => {
+  const withBackend = (backend: string) => HEAD.replace('0/16}', `0/16, Backend: ${backend}}`);
+  writeFileSync(path, withBackend('{Type: host-gw}'));
+  expect(await takenAre('host-gw auto')).toBe(true);
+  refused.add('udp');
+  writeFileSync(path, withBackend('{Type: udp}'));
+  expect(await logged('no udp here')).toBe(true);
+  writeFileSync(path, withBackend('{Type: udp, MTU: 1400}'));
+  expect(await takenAre('host-gw auto', 'udp 1400')).toBe(true);
+});
+
+test('other ranges of pods need a start, and no backend is changed with them', async () => {
+  writeFileSync(path, HEAD.replace('10.244.0.0/16', '10.245.0.0/16, Backend: {Type: host-gw}'));
+  expect(await logged('taken only when the agent is started again: network')).toBe(true);
+  expect(taken).toEqual([]);
 });

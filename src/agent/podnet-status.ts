@@ -1,0 +1,72 @@
+import type { NodeLease } from '../podnet/node-lease.ts';
+import type { PodNetwork } from '../podnet/pod-network.ts';
+import type { BackendRollout, Stage } from './backend-rollout.ts';
+import type { NodeNetwork } from './node-network.ts';
+import type { NodeProblems } from './node-problems.ts';
+
+/** What `/status` of the health server answers, and `flatnet podnet status` prints. */
+export interface PodnetStatus {
+  readonly node: string;
+  /** Why pods cannot be started; absent when they can. */
+  readonly waitsFor?: string;
+  /** The wanted backend first; a former one behind it while a change is under way. */
+  readonly backends: readonly string[];
+  readonly stage: Stage;
+  readonly device?: string;
+  /** Why this address was chosen. */
+  readonly reason?: string;
+  readonly publicIps: readonly string[];
+  readonly underlayMtu?: number;
+  readonly podMtu?: number;
+  readonly subnets: readonly string[];
+  readonly problems: readonly string[];
+  readonly peers: readonly PeerStatus[];
+}
+
+export interface PeerStatus {
+  readonly node: string;
+  readonly podCidrs: readonly string[];
+  readonly publicIps: readonly string[];
+  /** The backend by which it is reached; absent when it is not. */
+  readonly by?: string;
+  readonly underlayMtu?: number;
+  readonly problems: readonly string[];
+}
+
+export interface StatusParts {
+  readonly nodeName: string;
+  readonly node: NodeNetwork;
+  readonly network: PodNetwork;
+  readonly rollout: BackendRollout;
+  readonly problems: NodeProblems;
+}
+
+export function podnetStatus({ nodeName, node, network, rollout, problems }: StatusParts): PodnetStatus {
+  const { waitsFor, podMtu, publication } = node.status;
+  const about = publication?.about;
+  const peers = [...network.leases()].map((lease) => {
+    const by = network.reachedBy(lease.node)?.name;
+    return { ...describePeer(lease), ...(by === undefined ? {} : { by }), problems: problems.of(lease.node) };
+  });
+  return {
+    node: nodeName,
+    ...(waitsFor === undefined ? {} : { waitsFor }),
+    backends: rollout.ways.backends.map(({ name }) => name),
+    stage: rollout.stage,
+    ...(about === undefined ? {} : { device: about.device, reason: about.reason, underlayMtu: about.mtu }),
+    publicIps: [...(publication?.publicIps.values() ?? [])].map(String),
+    ...(podMtu === undefined ? {} : { podMtu }),
+    subnets: about?.subnets ?? [],
+    problems: problems.of(nodeName),
+    peers: peers.sort((a, b) => (a.node < b.node ? -1 : 1)),
+  };
+}
+
+function describePeer({ node, families, underlayMtu }: NodeLease): Omit<PeerStatus, 'problems'> {
+  return {
+    node,
+    podCidrs: [...families.values()].map(({ podCidr }) => podCidr.toString()),
+    publicIps: [...families.values()].map(({ publicIp }) => publicIp.toString()),
+    ...(underlayMtu === undefined ? {} : { underlayMtu }),
+  };
+}
