@@ -38,7 +38,7 @@ export class LegacySocket {
   /** `netns`: descriptor of the network namespace; the caller's own when absent. */
   static open(family: IpFamily, netns?: number): LegacySocket {
     const open = (): number =>
-      libc.socket(family === 4 ? libc.AF_INET : libc.AF_INET6, libc.SOCK_RAW, IPPROTO_RAW);
+      libc.socket(family === 4 ? libc.AF_INET : libc.AF_INET6, libc.SOCK_RAW, IPPROTO_RAW, 'open ip_tables');
     return new LegacySocket(family, netns === undefined ? open() : withNetns(netns, open));
   }
 

@@ -52,5 +52,5 @@ export class SetNumbers {
 }
 
 function openSocket(): number {
-  return libc.socket(libc.AF_INET, libc.SOCK_RAW, IPPROTO_RAW);
+  return libc.socket(libc.AF_INET, libc.SOCK_RAW, IPPROTO_RAW, 'ask for ipsets');
 }

@@ -110,8 +110,13 @@ function call(name: Call, doing: string, ...args: Argument[]): number {
 }
 
 /** A new socket, close-on-exec, in the network namespace of the calling thread. */
-export function socket(domain: number, type: number, protocol: number): number {
-  return call('socket', `socket(${domain}, ${type}, ${protocol})`, domain, type | SOCK_CLOEXEC, protocol);
+export function socket(
+  domain: number,
+  type: number,
+  protocol: number,
+  doing = `socket(${domain}, ${type}, ${protocol})`,
+): number {
+  return call('socket', doing, domain, type | SOCK_CLOEXEC, protocol);
 }
 
 /** `address` is a complete sockaddr of the socket's family. */
@@ -162,9 +167,15 @@ export function recv(fd: number, into: Uint8Array, flags = 0, doing = 'recv'): n
 }
 
 /** Sets an option to a 32-bit number or to the given bytes. */
-export function setsockopt(fd: number, level: number, option: number, value: number | Uint8Array): void {
+export function setsockopt(
+  fd: number,
+  level: number,
+  option: number,
+  value: number | Uint8Array,
+  doing = `setsockopt(${level}, ${option})`,
+): void {
   const bytes = typeof value === 'number' ? Buffer.from(Int32Array.of(value).buffer) : value;
-  call('setsockopt', `setsockopt(${level}, ${option})`, fd, level, option, bytes, bytes.length);
+  call('setsockopt', doing, fd, level, option, bytes, bytes.length);
 }
 
 /** The bytes of an option, at most `size`. Some are asked with a question in the same place. */

@@ -183,7 +183,7 @@ export class NetlinkSocket {
 
   /** Joins a multicast group by number (RTNLGRP_…). */
   joinGroup(group: number): void {
-    libc.setsockopt(this.fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+    libc.setsockopt(this.fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group, 'listen to what the kernel tells');
   }
 
   /** The kernel's number for this socket: notifications of what it asked for bear it. */

@@ -87,6 +87,39 @@ const stepArb = fc.oneof(
   { weight: 1, arbitrary: portArb.map((gone) => ({ id: gone.id, port: undefined })) },
 );
 
+test('the first sync of many goes in several transactions, each of which is of use; any later one in one', async () => {
+  const ports = Array.from({ length: 1201 }, (_, index) =>
+    port({ service: `shop/s${index}`, address: `10.96.${index >> 8}.${index & 255}` }),
+  );
+  const nft = new FakeNft();
+  const backend = await start(nft);
+  const made = nft.transactions.length;
+  const lines = (await backend.rebuild(ports)).describe();
+  expect(nft.transactions.length - made).toBe(3);
+  expect(nft.elements(SETS.serviceIps)).toHaveLength(ports.length);
+  expect(nft.elements(SETS.endpoints)).toHaveLength(3 * ports.length);
+  expect(reached(trace(nft, '10.96.4.176'))).toHaveLength(3);
+  expect(lines.length).toBeGreaterThan(ports.length);
+  expect(await backend.foreignChange()).toBe(false);
+  expect((await (await start(nft)).rebuild(ports)).describe()).toEqual([]);
+  await backend.rebuild(ports.slice(0, 600));
+  expect(nft.transactions.length - made).toBe(4);
+});
+
+test('what the kernel refuses on the way fails the first sync, and the next one mends it', async () => {
+  const ports = Array.from({ length: 1001 }, (_, index) =>
+    port({ service: `shop/s${index}`, address: `10.96.${index >> 8}.${index & 255}` }),
+  );
+  const nft = new FakeNft();
+  const backend = await start(nft);
+  nft.failNext = new FlatnetError('no', { code: 'ENOMEM' });
+  await expect(backend.rebuild(ports)).rejects.toThrow('no');
+  await backend.prepare();
+  await backend.rebuild(ports);
+  expect(nft.elements(SETS.serviceIps)).toHaveLength(ports.length);
+  expect((await (await start(nft)).rebuild(ports)).describe()).toEqual([]);
+});
+
 describe('any history of changes', () => {
   test.each([
     ['at some addresses', SETTINGS],
