@@ -264,7 +264,7 @@ export class NetlinkSocket {
     // is doubled by the kernel.
     const wanted = Math.max(size, 128 * 1024);
     if (wanted <= this.#sendBuffer) return;
-    libc.setsockopt(this.fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, wanted);
+    libc.setsockopt(this.fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, wanted, 'program the kernel over netlink');
     this.#sendBuffer = wanted;
   }
 }
@@ -294,7 +294,7 @@ function inNetns<T>(netns: string | number | undefined, action: () => T): T {
 
 function setReceiveBuffer(fd: number, size: number): void {
   try {
-    libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_RCVBUFFORCE, size);
+    libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_RCVBUFFORCE, size, 'listen to what the kernel tells');
   } catch (error) {
     // Without CAP_NET_ADMIN in the initial user namespace the ordinary limit (net.core.rmem_max) applies.
     if (!(error instanceof FlatnetError) || error.code !== 'EPERM') throw error;
