@@ -30,6 +30,7 @@ const programs = {
   // Reads packets' headers where they lie in its buffers.
   'flatnet-udp': ['src/podnet/backends/udp/worker/flatnet-udp.c', '-O2', '-fno-strict-aliasing'],
   'bench-calls': ['src/bench/proxy/calls/bench-calls.c', '-Os'],
+  'bench-traffic': ['src/bench/podnet/traffic/bench-traffic.c', '-Os'],
 };
 try {
   // Static: the plugin runs in whatever root file system the node has.

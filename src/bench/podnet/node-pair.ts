@@ -32,6 +32,8 @@ export class NodePair {
 
   close(): void {
     for (const { kernel, netns } of this.nodes) {
+      // Their workers end with them; a worker would keep the namespace.
+      for (const { index, kind } of kernel.links()) if (kind === 'tun') kernel.deleteLink(index);
       kernel.close();
       netns.close();
     }

@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
+import { benchInUml, INSIDE_UML } from '../user-mode-linux.ts';
 import { measureProxy } from './measure.ts';
 import { rounded, type ProxyMeasurement } from './measurement.ts';
 import { BENCH_MODES } from './modes/all-modes.ts';
 import { ipvsAvailable } from './modes/ipvs.ts';
 import type { BenchMode } from './modes/mode.ts';
 import { table } from './table.ts';
-import { benchInUml, INSIDE_UML } from './user-mode-linux.ts';
 
 interface Options {
   readonly mode: string;
@@ -69,7 +69,10 @@ async function bench(options: Options): Promise<void> {
       if (options.mode !== ALL && options.mode !== mode.name) continue;
       if (!INSIDE_UML && (options.uml === true || (mode.name === 'ipvs' && !ipvsAvailable()))) {
         progress(`${mode.name}: in user-mode-linux`);
-        await benchInUml(argumentsFor(mode, sizes, options), tell);
+        const args = ['proxy', ...argumentsFor(mode, sizes, options), '--json'];
+        await benchInUml(args, 'ip_vs ip_vs_rr dummy veth', (line) => {
+          tell({ ...(JSON.parse(line) as ProxyMeasurement), machine: 'user-mode-linux' });
+        });
       } else await benchMode(mode, sizes, options, tell);
     }
   } finally {

@@ -1,5 +1,4 @@
 import { release } from 'node:os';
-import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { Logger } from '../../log/logger.ts';
 import type { BackendSettings } from '../network-config.ts';
 import type { Backend } from './backend.ts';
@@ -48,9 +47,5 @@ export async function openBackend(
       const { openUdpBackend } = await import('./udp/open.ts');
       return openUdpBackend(settings, context);
     }
-    default:
-      throw new FlatnetError(`network.Backend.Type ${settings.type} is not there yet`, {
-        code: 'BACKEND_MISSING',
-      });
   }
 }
