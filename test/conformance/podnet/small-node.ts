@@ -101,8 +101,14 @@ export class SmallNode {
     const log = openSync(join(folder, 'agent.log'), 'a');
     const args = [join(this.#cluster.dist, 'flatnet.js'), 'agent', '--node-name', this.name];
     args.push('--kubeconfig', this.#cluster.kubeconfig, '--config', join(folder, 'agent.yaml'));
+    const sockets = join(folder, 'wireguard');
+    mkdirSync(sockets, { recursive: true });
+    // wireguard-go has its sockets at a fixed place, which is each machine's own: a mount that only the agent sees.
+    const script = 'mkdir -p /run/wireguard && mount --bind "$0" /run/wireguard && exec "$@"';
+    const command = ['--mount', '--propagation', 'slave', 'sh', '-c', script, sockets, process.execPath];
+    const env = { ...process.env, WIREGUARD_KEY_FILE: join(folder, 'wgkey') };
     this.#agent = withNetns(this.netns.fd, () =>
-      spawn(process.execPath, args, { stdio: ['ignore', log, log] }),
+      spawn('unshare', [...command, ...args], { stdio: ['ignore', log, log], env }),
     );
   }
 
@@ -141,7 +147,7 @@ export class SmallNode {
         const text = await this.http('/readyz').catch(String);
         if (text !== 'ok') throw new Error(`${this.name} is not ready: ${text}\n${this.log}`);
       },
-      { timeout: 10_000, interval: 20 },
+      { timeout: 25_000, interval: 50 },
     );
   }
 
@@ -214,7 +220,8 @@ export class SmallNode {
     this.pods.clear();
     this.close();
     deleteNetns(this.place.namespace);
-    for (const file of ['subnet.env', 'cni.sock']) rmSync(join(this.folder, file), { force: true });
+    for (const file of ['subnet.env', 'cni.sock', 'wgkey', 'wireguard'])
+      rmSync(join(this.folder, file), { force: true, recursive: true });
     this.#cluster.createNamespace(this.place.namespace);
     plug();
     this.#netns = Netns.named(this.place.namespace);

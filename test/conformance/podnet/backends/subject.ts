@@ -21,6 +21,8 @@ export interface Subject {
   readonly agent?: object;
 }
 
+/** Its nftables mode, which is the default, cannot be where a kernel has no nftables. */
+const WITHOUT_PROXY = { proxy: { enabled: false } } as const;
 const EVERYWHERE = { near: true, far: true } as const;
 
 /**
@@ -61,6 +63,22 @@ const SUBJECTS = {
     devices: [],
     reaches: { near: false, far: false },
   },
+  wireguard: {
+    name: 'wireguard',
+    backend: { Type: 'wireguard' },
+    families: [4, 6],
+    overhead: 80,
+    devices: ['flannel-wg', 'flannel-wg-v6'],
+    reaches: EVERYWHERE,
+  },
+  udp: {
+    name: 'udp',
+    backend: { Type: 'udp' },
+    families: [4],
+    overhead: 28,
+    devices: ['flannel0'],
+    reaches: EVERYWHERE,
+  },
   ipip: {
     name: 'ipip',
     backend: { Type: 'ipip' },
@@ -69,6 +87,7 @@ const SUBJECTS = {
     devices: ['flannel.ipip'],
     reaches: EVERYWHERE,
     inheritsTtl: true,
+    agent: WITHOUT_PROXY,
   },
   'ipip-direct': {
     name: 'ipip with DirectRouting',
@@ -78,6 +97,20 @@ const SUBJECTS = {
     devices: ['flannel.ipip'],
     reaches: EVERYWHERE,
     inheritsTtl: true,
+    agent: WITHOUT_PROXY,
+  },
+  'wireguard-auto': {
+    name: 'wireguard with one device for both families and a preshared key',
+    backend: {
+      Type: 'wireguard',
+      Mode: 'auto',
+      PSK: Buffer.alloc(32, 'shared').toString('base64'),
+      PersistentKeepaliveInterval: 25,
+    },
+    families: [4, 6],
+    overhead: 80,
+    devices: ['flannel-wg'],
+    reaches: EVERYWHERE,
   },
 } as const satisfies Readonly<Record<string, Subject>>;
 
