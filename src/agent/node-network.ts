@@ -76,7 +76,7 @@ export class NodeNetwork {
     this.#options = options;
     this.#config = options.config;
     this.#waitsFor = `node ${options.nodeName}: the API server has not answered yet`;
-    this.#rules = new NodeRules(options.nft, options.config);
+    this.#rules = new NodeRules(options.nft, options.config, options.logger);
     this.#queue = new WorkQueue({
       name: 'node-network',
       process: async (key) => this.#process(key),

@@ -1,6 +1,13 @@
+import { FlatnetError } from '../errors/flatnet-error.ts';
+import { openIptables } from '../kernel/iptables/open.ts';
+import type { IptablesKernel } from '../kernel/iptables/objects.ts';
+import { chooseVariant } from '../kernel/iptables/variant.ts';
 import type { NftKernel } from '../kernel/nft/objects.ts';
+import { nftablesServes } from '../kernel/nft/support.ts';
+import type { Logger } from '../log/logger.ts';
 import type { Cidr } from '../net/cidr.ts';
 import type { IpFamily } from '../net/ip.ts';
+import { applyIptablesMasquerade } from '../podnet/masquerade/iptables-masquerade.ts';
 import { MASQUERADE_TABLE, renderMasquerade, renderNoMasquerade } from '../podnet/masquerade/ruleset.ts';
 import { renderSegmentSize, SEGMENT_SIZE_TABLE } from '../podnet/segment-size/ruleset.ts';
 import { renderTunnelRules, TUNNEL_TABLE } from '../podnet/tunnel/ruleset.ts';
@@ -8,15 +15,28 @@ import type { AgentConfig } from './config.ts';
 
 const OWN_TABLES = [MASQUERADE_TABLE, TUNNEL_TABLE, SEGMENT_SIZE_TABLE];
 
-/** The node's nftables tables: masquerade, no tracking of tunnels' packets, TCP segment sizes. */
+interface Range {
+  readonly podCidr: Cidr;
+  readonly network: Cidr;
+}
+
+/**
+ * The node's packet filter rules: masquerade, no tracking of tunnels' packets, TCP segment sizes. They are nftables
+ * tables; where the kernel has no nftables, iptables masquerades, tunnels' packets are tracked, which only costs some
+ * throughput, and segment sizes are refused.
+ */
 export class NodeRules {
   readonly #nft: NftKernel;
   readonly #config: AgentConfig;
+  readonly #logger: Logger;
+  #hasNftables: boolean | undefined;
+  readonly #iptables = new Map<IpFamily, IptablesKernel>();
   #applied = '';
 
-  constructor(nft: NftKernel, config: AgentConfig) {
+  constructor(nft: NftKernel, config: AgentConfig, logger: Logger) {
     this.#nft = nft;
     this.#config = config;
+    this.#logger = logger;
   }
 
   async apply(podCidrs: ReadonlyMap<IpFamily, Cidr>, tunnelPorts: readonly number[]): Promise<void> {
@@ -31,14 +51,41 @@ export class NodeRules {
       renderSegmentSize(clampMSS ? ranges.map((range) => range.network) : []),
     ].join('');
     if (ruleset === this.#applied) return;
-    await this.#nft.load(ruleset);
+    this.#hasNftables ??= nftablesServes(4) && nftablesServes(6);
+    if (this.#hasNftables) await this.#nft.load(ruleset);
+    else await this.#applyIptables(ranges);
     this.#applied = ruleset;
   }
 
   /** Has the next `apply` load everything, where somebody has taken a table away. */
   verify(): void {
     const gone = (name: string): boolean => this.#nft.chains({ family: 'inet', name }) === undefined;
-    if (OWN_TABLES.some((name) => this.#applied.includes(`table inet ${name} {`) && gone(name)))
-      this.#applied = '';
+    const reload =
+      this.#hasNftables === false ||
+      OWN_TABLES.some((name) => this.#applied.includes(`table inet ${name} {`) && gone(name));
+    if (reload) this.#applied = '';
+  }
+
+  async #applyIptables(ranges: readonly Range[]): Promise<void> {
+    const { ipMasq, clampMSS, proxy } = this.#config;
+    if (clampMSS) {
+      throw new FlatnetError('clampMSS: this kernel has no nftables, which it needs', {
+        code: 'NFTABLES_MISSING',
+        hint: 'set it to false, or load the kernel module nf_tables_inet (CONFIG_NF_TABLES_INET)',
+      });
+    }
+    for (const range of ranges) {
+      const { family } = range.podCidr;
+      const iptables = this.#iptables.get(family) ?? (await this.#openIptables(family));
+      await applyIptablesMasquerade(iptables, ipMasq ? range : undefined, proxy.nftables.masqueradeBit);
+    }
+  }
+
+  async #openIptables(family: IpFamily): Promise<IptablesKernel> {
+    const { variant } = await chooseVariant(undefined);
+    this.#logger.info({ family, variant }, 'this kernel has no nftables: iptables masquerades');
+    const opened = await openIptables({ family, variant });
+    this.#iptables.set(family, opened);
+    return opened;
   }
 }

@@ -107,7 +107,10 @@ export class SmallFabric {
   }
 
   #addSubnet(subnet: 30 | 31): void {
-    const link = this.#kernel.addLink({ kind: 'bridge', name: BRIDGES[subnet], up: true })?.index ?? 0;
+    // A MAC of its own: otherwise it has the smallest of its ports, and changes when a node goes.
+    const mac = new Mac(Uint8Array.of(2, subnet, 0, 0, 0, 254));
+    const bridge = this.#kernel.addLink({ kind: 'bridge', name: BRIDGES[subnet], mac, up: true });
+    const link = bridge?.index ?? 0;
     this.#kernel.addAddress({ link, ip: Ip.parse(`172.${subnet}.0.254`), prefixLength: 24 });
     this.#kernel.addAddress({ link, ip: Ip.parse(`fd00:${subnet}::fe`), prefixLength: 64, noDad: true });
   }

@@ -5,4 +5,5 @@ import { describeBackend } from './suite.ts';
 
 afterAll(removeBuild);
 
-for (const name of ['vxlan', 'vxlan-direct', 'host-gw', 'alloc'] as const) describeBackend(subject(name));
+const NAMES = ['vxlan', 'vxlan-direct', 'host-gw', 'alloc', 'wireguard', 'wireguard-auto', 'udp'] as const;
+for (const name of NAMES) describeBackend(subject(name));
