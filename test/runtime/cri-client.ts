@@ -12,6 +12,8 @@ export interface PortMapping {
 
 export interface PodWish {
   readonly name: string;
+  /** kubelet counts it up when it tries again. */
+  readonly attempt?: number;
   readonly portMappings?: readonly PortMapping[];
   readonly annotations?: Readonly<Record<string, string>>;
 }
@@ -115,8 +117,8 @@ export class CriClient {
   }
 }
 
-const sandboxConfig = ({ name, portMappings = [], annotations = {} }: PodWish): object => ({
-  metadata: { name, uid: `uid-${name}`, namespace: 'default', attempt: 0 },
+const sandboxConfig = ({ name, attempt = 0, portMappings = [], annotations = {} }: PodWish): object => ({
+  metadata: { name, uid: `uid-${name}`, namespace: 'default', attempt },
   hostname: name,
   port_mappings: portMappings,
   annotations,

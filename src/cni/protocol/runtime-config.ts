@@ -69,24 +69,39 @@ const protocol = z
     return z.NEVER;
   });
 
-const portMapping = z
-  .looseObject({
-    hostPort: z.int().min(0, 'must be 0 to 65535').max(65_535, 'must be 0 to 65535'),
-    containerPort: port,
-    protocol,
-    hostIP: hostIp,
-  })
-  .transform(({ hostPort, containerPort, protocol: name, hostIP }) => ({
-    hostPort,
-    containerPort,
-    protocol: name,
-    hostIp: hostIP,
-  }));
+/**
+ * Reads names as Go does, without regard to upper and lower case: containerd writes `HostPort`, `IngressRate`, and
+ * whoever reads that with Go does not notice.
+ */
+const inAnyCase = <T extends z.core.$ZodLooseShape>(shape: T) => {
+  const names = new Map(Object.keys(shape).map((name) => [name.toLowerCase(), name]));
+  return z.preprocess((raw) => {
+    if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return raw;
+    return Object.fromEntries(
+      Object.entries(raw).map(([name, value]: [string, unknown]) => [
+        names.get(name.toLowerCase()) ?? name,
+        value,
+      ]),
+    );
+  }, z.looseObject(shape));
+};
+
+const portMapping = inAnyCase({
+  hostPort: z.int().min(0, 'must be 0 to 65535').max(65_535, 'must be 0 to 65535'),
+  containerPort: port,
+  protocol,
+  hostIP: hostIp,
+}).transform(({ hostPort, containerPort, protocol: name, hostIP }) => ({
+  hostPort,
+  containerPort,
+  protocol: name,
+  hostIp: hostIP,
+}));
 
 /** Rates are bit/s: 2^53 is enough for any device, and still exact. */
 const bits = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0);
 
-const bandwidth = z.looseObject({
+const bandwidth = inAnyCase({
   ingressRate: bits,
   ingressBurst: bits,
   egressRate: bits,
