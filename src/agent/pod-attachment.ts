@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { Aliases } from '../cni/aliases/aliases.ts';
 import { Attacher, type PodAttachmentPoint } from '../cni/attacher.ts';
 import { AttachmentFolder } from '../cni/attachments/attachment-folder.ts';
 import type { AttachmentRecord, InterfaceMode } from '../cni/attachments/attachment-record.ts';
@@ -9,9 +10,10 @@ import type { PodAddresses } from '../cni/pod-addresses.ts';
 import type { PodFeature } from '../cni/pod-feature.ts';
 import { routeToPod } from '../cni/pod-interface.ts';
 import { changePodMtu } from '../cni/pod-mtu.ts';
+import { POD_ROUTE_PROTOCOL } from '../cni/pod-routes.ts';
 import { blackholeUnused, withoutBlackholes } from '../cni/unused-addresses.ts';
 import { describeError } from '../errors/flatnet-error.ts';
-import type { Link } from '../kernel/netlink/objects.ts';
+import type { Link, RouteEvent } from '../kernel/netlink/objects.ts';
 import type { Logger } from '../log/logger.ts';
 import { sleep } from '../timing/backoff.ts';
 import { PodPools } from './pod-attachment-pools.ts';
@@ -30,6 +32,7 @@ export interface PodAttachmentOptions {
 /** An ADD reserves first and connects a few milliseconds later: what is younger may only be on its way. */
 const RECLAIM_MIN_AGE_MS = 60_000;
 const SWEEP_EVERY_MS = 60_000;
+const REPAIR_DELAY_MS = 50;
 
 /** What hangs pods on the node: bridge or routes, addresses, and the records of what hangs there, kept in order. */
 export class PodAttachment {
@@ -37,6 +40,7 @@ export class PodAttachment {
   readonly #pools: PodPools;
   #attacher: { readonly attacher: Attacher; readonly folder: AttachmentFolder } | undefined;
   #wish: BridgeWish | undefined;
+  #repairPending = false;
   #onConfigured: (() => void) | undefined;
 
   constructor(options: PodAttachmentOptions) {
@@ -76,7 +80,9 @@ export class PodAttachment {
   /** Restores what pods had, then looks for pods that vanished, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     await this.#configuredOrAborted(signal);
-    if (!signal.aborted) await this.#restore();
+    if (signal.aborted) return;
+    await this.#restore();
+    this.#watchRoutes(signal);
     while (!signal.aborted) {
       await this.#sweep();
       await sleep(SWEEP_EVERY_MS, signal);
@@ -172,6 +178,35 @@ export class PodAttachment {
     }
   }
 
+  /** Routes to pods that somebody takes away come back; only a node that routes to all of its pods looks for that. */
+  #watchRoutes(signal: AbortSignal): void {
+    if (this.#options.mode !== 'ptp') return;
+    const onEvent = (event: RouteEvent): void => {
+      const gone =
+        event.kind === 'route' && event.action === 'delete' && event.route.protocol === POD_ROUTE_PROTOCOL;
+      if (gone || event.kind === 'resync') this.#repairSoon(signal);
+    };
+    this.#options.kernels.node.watch({ groups: ['route'], signal, onEvent });
+  }
+
+  /** A pod that goes takes its routes along: a moment later there is nothing to repair. */
+  #repairSoon(signal: AbortSignal): void {
+    if (this.#repairPending) return;
+    this.#repairPending = true;
+    void sleep(REPAIR_DELAY_MS, signal).then(() => {
+      this.#repairPending = false;
+      if (!signal.aborted) this.#tryRepair();
+    });
+  }
+
+  #tryRepair(): void {
+    try {
+      this.repair();
+    } catch (error) {
+      this.#options.logger.warn({ error: describeError(error) }, 'cannot repair what pods hang on');
+    }
+  }
+
   async #configuredOrAborted(signal: AbortSignal): Promise<void> {
     if (this.#wish !== undefined || signal.aborted) return;
     await new Promise<void>((resolve) => {
@@ -192,6 +227,7 @@ export class PodAttachment {
     try {
       await this.attacher.sweep();
       this.reclaim();
+      this.repair();
     } catch (error) {
       this.#options.logger.warn({ error: describeError(error) }, 'cannot clear up after vanished pods');
     }
@@ -211,12 +247,13 @@ export class PodAttachment {
   #opened(): { readonly attacher: Attacher; readonly folder: AttachmentFolder } {
     if (this.#attacher !== undefined) return this.#attacher;
     const { kernels, logger, dataDir, networkName: network, features = [] } = this.#options;
-    const folder = AttachmentFolder.open(join(dirname(dataDir), 'flatnet', network), logger);
+    const path = join(dirname(dataDir), 'flatnet', network);
+    const folder = AttachmentFolder.open(path, logger);
     const attacher = new Attacher({
       kernels,
       addresses: this.#pools,
       attachments: folder,
-      features,
+      features: [...features, new Aliases(`${path}.hosts`)],
       network,
       logger,
     });

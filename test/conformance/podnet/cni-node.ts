@@ -48,7 +48,7 @@ export class CniNode {
   }
 
   /** A list with this plugin first. */
-  list(plugin: object = {}, list: object = {}, ...chained: (object & { type: string })[]): Conflist {
+  list(plugin: object = {}, list: object = {}, ...chained: Conflist['plugins']): Conflist {
     const socketPath = join(this.node.folder, 'cni.sock');
     const capabilities = { ips: true, mac: true, aliases: true, portMappings: true, bandwidth: true };
     const own = { type: 'flatnet', socketPath, capabilities, ...plugin };
