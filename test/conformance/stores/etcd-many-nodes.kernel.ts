@@ -11,7 +11,7 @@ import { parseSubnetName, type Subnets } from '../../../src/podnet/stores/etcd/s
 import { EtcdNode, PREFIX, publicationOf, SUBNETS } from './etcd-node.ts';
 
 const NODES = 50;
-const SHORT = { leaseSeconds: 3, renewMarginSeconds: 2 };
+const SHORT = { leaseSeconds: 5, renewMarginSeconds: 4 };
 
 /** mulberry32: the same sequence for the same seed. */
 function seeded(seed: number): () => number {
@@ -101,7 +101,7 @@ async function churn(config: object, seed: number): Promise<Witness> {
     if (isDual) previous.set(6, Cidr.parse(`fd00:10:244:${pick(16).toString(16)}::/64`));
     const node = new EtcdNode(one, publication, { ...SHORT, previous, random });
     running.set(index, node);
-    await node.store.networkConfig(AbortSignal.timeout(20_000));
+    await node.store.networkConfig(AbortSignal.timeout(60_000));
     node.start();
   };
   /** Without a word; half of them have their key deleted by an administrator, the others' leases end. */
@@ -123,14 +123,14 @@ async function churn(config: object, seed: number): Promise<Witness> {
     if (round === 2) doing.push(one.stop().then(async () => one.start()));
     await Promise.allSettled(doing);
     // A good part of them is at work again, not all: the next round comes in the middle of it.
-    await expect.poll(() => heldSubnets().length, { timeout: 10_000 }).toBeGreaterThan(running.size * 0.6);
+    await expect.poll(() => heldSubnets().length, { timeout: 60_000 }).toBeGreaterThan(running.size * 0.6);
   }
 
   await Promise.all(Array.from({ length: NODES }, async (_, index) => start(index)));
-  await expect.poll(() => heldSubnets().length, { timeout: 20_000 }).toBe(NODES);
+  await expect.poll(() => heldSubnets().length, { timeout: 60_000 }).toBe(NODES);
   expect(new Set(heldSubnets()).size).toBe(NODES);
   // Everybody knows everybody else.
-  await expect.poll(fewestPeers, { timeout: 10_000 }).toBe(NODES - 1);
+  await expect.poll(fewestPeers, { timeout: 60_000 }).toBe(NODES - 1);
   return witness;
 }
 
@@ -152,4 +152,6 @@ test.each([
     expect(violations).toEqual([]);
     expect(claims).toBeGreaterThanOrEqual(NODES);
   },
+  // Seconds on a machine that has nothing else to do.
+  120_000,
 );

@@ -35,7 +35,7 @@ export class EtcdNode {
   constructor(etcd: RealEtcd, publication: Publication, { access, ...options }: EtcdNodeOptions = {}) {
     this.client = new EtcdClient(
       { endpoints: [parseEndpoint(etcd.endpoint)], ...access },
-      { timeoutMs: 2000, keepAliveMs: 400 },
+      { timeoutMs: 5000, keepAliveMs: 400 },
     );
     this.publication = publication;
     this.store = new EtcdLeaseStore({

@@ -15,7 +15,7 @@ import { LEASE_SECONDS } from './settings.ts';
 import { readStoredConfig, type ReadNetworkConfig, type StoredConfig } from './stored-config.ts';
 import { formatLeaseValue } from './lease-value.ts';
 import { subnetLost } from './subnet-lost.ts';
-import { configKey, guardPrefix, leasePrefix, type Subnets } from './subnet-key.ts';
+import { aboutKey, configKey, leasePrefix, ownPrefix, type Subnets } from './subnet-key.ts';
 
 export interface EtcdLeaseStoreOptions {
   readonly client: EtcdClient;
@@ -126,7 +126,7 @@ export class EtcdLeaseStore implements LeaseStore {
 
   publish(publication: Publication): void {
     const before = this.#publication;
-    if (before !== undefined && formatLeaseValue(before) === formatLeaseValue(publication)) return;
+    if (before !== undefined && textOf(before) === textOf(publication)) return;
     this.#publication = publication;
     if (before === undefined || !sameIps(before, publication)) this.#tellPeers();
     this.#queue.add(LEASE);
@@ -172,6 +172,15 @@ export class EtcdLeaseStore implements LeaseStore {
       this.#queue.add(LEASE);
     } else if (this.#isHeld(stored.key)) this.#onHeldPut(stored);
     else if (this.#isLease(stored.key)) this.#tellPeer(stored);
+    else this.#onAbout(stored.key);
+  }
+
+  #onAbout(key: string): void {
+    const { prefix } = this.#options;
+    const name = key.slice(key.lastIndexOf('/') + 1);
+    if (key !== aboutKey(prefix, name)) return;
+    const lease = this.#mirror.get(leasePrefix(prefix) + name);
+    if (lease !== undefined) this.#tellPeer(lease);
   }
 
   #onDeleted(old: KeyValue): void {
@@ -272,10 +281,10 @@ export class EtcdLeaseStore implements LeaseStore {
     }
     return {
       config: { key, modRevision: stored.modRevision },
-      guards: new Map(
+      own: new Map(
         list.keys
-          .filter((found) => found.key.startsWith(guardPrefix(prefix)))
-          .map((found) => [found.key, found.modRevision]),
+          .filter((found) => found.key.startsWith(ownPrefix(prefix)))
+          .map((found) => [found.key, found] as const),
       ),
       ranges: config.ranges,
       leases,
@@ -356,21 +365,28 @@ export class EtcdLeaseStore implements LeaseStore {
       this.#untellPeer(stored.key);
       return;
     }
-    const node = stored.key.slice(leasePrefix(this.#options.prefix).length);
-    const peer = lease === undefined ? undefined : peerLease(node, lease, this.#config.network.networks);
+    const node = this.#nameOf(stored.key);
+    const about = this.#mirror.get(aboutKey(this.#options.prefix, node))?.value;
+    const { networks } = this.#config.network;
+    const peer = lease === undefined ? undefined : peerLease(node, lease, about, networks);
     this.#told.add(stored.key);
     this.#handler?.peer(node, peer?.lease, [...read.problems, ...(peer?.problems ?? [])]);
   }
 
   #untellPeer(key: string): void {
     if (!this.#told.delete(key)) return;
-    this.#handler?.peer(key.slice(leasePrefix(this.#options.prefix).length), undefined, []);
+    this.#handler?.peer(this.#nameOf(key), undefined, []);
   }
 
   #hasOwnIp({ value }: SeenLease): boolean {
     const own = this.#publication?.publicIps;
     if (own === undefined || value === undefined) return false;
     return [...own].some(([family, ip]) => value.publicIps.get(family)?.equals(ip) === true);
+  }
+
+  /** How the others are called here: flannel's leases do not tell the names of nodes. */
+  #nameOf(key: string): string {
+    return key.slice(leasePrefix(this.#options.prefix).length);
   }
 
   #isHeld(key: string): boolean {
@@ -381,6 +397,9 @@ export class EtcdLeaseStore implements LeaseStore {
     return key.startsWith(leasePrefix(this.#options.prefix));
   }
 }
+
+const textOf = (publication: Publication): string =>
+  formatLeaseValue(publication) + JSON.stringify(publication.about);
 
 const ipsOf = ({ publicIps }: Publication): string => [...publicIps].map(String).toSorted().join();
 

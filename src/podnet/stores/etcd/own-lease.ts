@@ -1,5 +1,6 @@
 import type { EtcdClient } from '../../../etcd/etcd-client.ts';
 import { isEtcdError } from '../../../etcd/etcd-error.ts';
+import type { KeyValue } from '../../../etcd/key-value.ts';
 import type { Condition, Operation } from '../../../etcd/transaction.ts';
 import { describeError, FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { Logger } from '../../../log/logger.ts';
@@ -9,7 +10,7 @@ import { decide, isReservation, type Decision, type SeenLease } from './lease-de
 import { formatLeaseValue } from './lease-value.ts';
 import type { SubnetRanges } from './subnet-choice.ts';
 import { claimOf } from './subnet-claim.ts';
-import { leasePrefix, subnetName, type Subnets } from './subnet-key.ts';
+import { aboutKey, leasePrefix, subnetName, type Subnets } from './subnet-key.ts';
 
 export interface OwnLeaseOptions {
   readonly client: EtcdClient;
@@ -27,8 +28,8 @@ export interface StoreView {
   readonly config: { readonly key: string; readonly modRevision: number };
   readonly ranges: SubnetRanges;
   readonly leases: readonly SeenLease[];
-  /** Revisions of the keys that claims of IPv6 subnets beside IPv4 ones write. */
-  readonly guards: ReadonlyMap<string, number>;
+  /** Keys of Flatnet's own. */
+  readonly own: ReadonlyMap<string, KeyValue>;
 }
 
 export interface HeldLease {
@@ -132,10 +133,13 @@ export class OwnLease {
     const { key, modRevision } = lease.stored;
     const value = formatLeaseValue(publication);
     const time = isReservation(lease) ? NO_END : await this.#liveTime(lease.stored.leaseId);
-    if (time.leaseId !== lease.stored.leaseId || value !== lease.stored.value) {
-      const put: Operation = { type: 'put', key, value, leaseId: time.leaseId };
+    const about = this.#about(subnetName(lease.subnets), publication, time.leaseId);
+    const knowsAbout = about.every((put) => seen.own.get(put.key)?.value === put.value);
+    if (time.leaseId !== lease.stored.leaseId || value !== lease.stored.value || !knowsAbout) {
+      const put: Put = { type: 'put', key, value, leaseId: time.leaseId };
       const conditions: Condition[] = [unchanged(seen.config), { type: 'unchanged', key, modRevision }];
-      const { succeeded } = await this.#options.client.commit(`rewriting ${key}`, conditions, [put]);
+      const operations = [...about, put];
+      const { succeeded } = await this.#options.client.commit(`rewriting ${key}`, conditions, operations);
       if (!succeeded) return undefined;
     }
     const kind = isReservation(lease) ? 'reservation' : 'lease';
@@ -159,11 +163,14 @@ export class OwnLease {
     const operations: Operation[] = givesUp
       .filter(({ stored }) => stored.key !== key)
       .map(({ stored }) => ({ type: 'delete', key: stored.key }));
+    operations.push(...this.#about(subnetName(subnets), publication, leaseId));
     operations.push({ type: 'put', key, value, leaseId });
     const claim = claimOf(prefix, subnets, givesUp);
     conditions.push(...claim.conditions);
     if (claim.guard !== undefined) {
-      conditions.push(unchanged({ key: claim.guard, modRevision: seen.guards.get(claim.guard) ?? 0 }));
+      conditions.push(
+        unchanged({ key: claim.guard, modRevision: seen.own.get(claim.guard)?.modRevision ?? 0 }),
+      );
       operations.push({ type: 'put', key: claim.guard, value: key, leaseId });
     }
     const { succeeded } = await client.commit(`claiming ${key}`, conditions, operations);
@@ -175,6 +182,13 @@ export class OwnLease {
     }
     logger.info({ lease: key, gaveUp: givesUp.map(({ stored }) => stored.key) }, 'subnet lease acquired');
     return { subnets, key, value, leaseId, renewAfterMs: this.#renewAfter(ttlSeconds) };
+  }
+
+  /** Before the lease's own key: whoever hears of that one knows this one already. */
+  #about(name: string, { about }: Publication, leaseId: string): Put[] {
+    if (about === undefined) return [];
+    const key = aboutKey(this.#options.prefix, name);
+    return [{ type: 'put', key, value: JSON.stringify(about), leaseId }];
   }
 
   /** The lease's own time, made full; or a new one where it has just ended. */
@@ -211,6 +225,8 @@ export class OwnLease {
     return held;
   }
 }
+
+type Put = Extract<Operation, { type: 'put' }>;
 
 interface LeaseTime {
   readonly leaseId: string;

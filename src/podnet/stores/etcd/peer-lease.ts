@@ -4,6 +4,7 @@ import type { Cidr } from '../../../net/cidr.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 import type { BackendSettings } from '../../network-config.ts';
 import type { FamilyLease, NodeLease } from '../../node-lease.ts';
+import { readUnderlayMtu } from '../kubernetes/own-annotations.ts';
 import type { SeenLease } from './lease-decision.ts';
 import { parseLeaseValue, type LeaseValue } from './lease-value.ts';
 import { parseSubnetName } from './subnet-key.ts';
@@ -40,10 +41,14 @@ export function readSeenLease(
   return { lease: { stored, subnets, value }, problems };
 }
 
-/** Another node's lease as backends take it. A family that is wrong is left out and told. */
+/**
+ * Another node's lease as backends take it; `about` is what the node tells of itself beside it. A family that is wrong
+ * is left out and told.
+ */
 export function peerLease(
   node: string,
   { stored, subnets, value }: SeenLease,
+  about: string | undefined,
   networks: ReadonlyMap<IpFamily, Cidr>,
 ): { lease: NodeLease | undefined; problems: FlatnetError[] } {
   if (value === undefined) return { lease: undefined, problems: [] };
@@ -73,6 +78,8 @@ export function peerLease(
       );
     } else families.set(family, { podCidr, publicIp });
   }
-  const lease = families.size === 0 ? undefined : { node, offers: value.offers, families };
-  return { lease, problems };
+  if (families.size === 0) return { lease: undefined, problems };
+  const underlayMtu = readUnderlayMtu(about);
+  const mtu = underlayMtu === undefined ? {} : { underlayMtu };
+  return { lease: { node, offers: value.offers, families, ...mtu }, problems };
 }

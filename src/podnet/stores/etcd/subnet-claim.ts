@@ -1,6 +1,6 @@
 import type { Condition } from '../../../etcd/transaction.ts';
 import type { SeenLease } from './lease-decision.ts';
-import { guardPrefix, leasePrefix, sameSubnetNames, subnetName, type Subnets } from './subnet-key.ts';
+import { guardKey, leasePrefix, sameSubnetNames, subnetName, type Subnets } from './subnet-key.ts';
 
 export interface Claim {
   /** What must hold at the moment of the transaction so that nobody else has one of the subnets. */
@@ -30,6 +30,5 @@ export function claimOf(prefix: string, subnets: Subnets, givesUp: readonly Seen
     from = `${key}\0`;
   }
   conditions.push({ type: 'none-in', from, to });
-  const guard = v6 === undefined ? undefined : `${guardPrefix(prefix)}${v6.ip.toString()}-${v6.prefixLength}`;
-  return { conditions, guard };
+  return { conditions, guard: v6 === undefined ? undefined : guardKey(prefix, v6) };
 }

@@ -12,8 +12,15 @@ export const configKey = (prefix: string): string => `${prefix}/config`;
 /** All leases are below. */
 export const leasePrefix = (prefix: string): string => `${prefix}/subnets/`;
 
-/** Keys of Flatnet's own that stand for IPv6 subnets while they are claimed; flannel does not look there. */
-export const guardPrefix = (prefix: string): string => `${prefix}/flatnet/claims/`;
+/** Keys of Flatnet's own; flannel does not look there. */
+export const ownPrefix = (prefix: string): string => `${prefix}/flatnet/`;
+
+/** Stands for an IPv6 subnet while it is claimed: its name does not begin that of a lease. */
+export const guardKey = (prefix: string, { ip, prefixLength }: Cidr): string =>
+  `${ownPrefix(prefix)}claims/${ip.toString()}-${prefixLength}`;
+
+/** A `NodeAbout`, beside the lease of the same name. */
+export const aboutKey = (prefix: string, name: string): string => `${ownPrefix(prefix)}nodes/${name}`;
 
 /** `10.5.52.0-24`, with two families `10.5.52.0-24&fc00:5:0:1::-64`, with IPv6 alone `0.0.0.0-0&fc00:5:0:1::-64`. */
 export function subnetName(subnets: Subnets): string {
