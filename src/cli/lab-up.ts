@@ -9,7 +9,12 @@ import { runDaemon } from '../lab/lifecycle/run-daemon.ts';
 import { bringUp } from '../lab/lifecycle/up.ts';
 import { findProgram } from '../kernel/exec/find-program.ts';
 import { labFolder } from '../lab/state/lab-folder.ts';
-import { checkLabOptions, DEFAULT_LAB_OPTIONS, type LabOptions } from '../lab/state/lab-options.ts';
+import {
+  checkLabOptions,
+  DEFAULT_LAB_OPTIONS,
+  LAB_BACKENDS,
+  type LabOptions,
+} from '../lab/state/lab-options.ts';
 import type { LabRecord } from '../lab/state/lab-record.ts';
 import { nameOption, ownCommandLine } from './lab-name-option.ts';
 import { Progress } from './progress.ts';
@@ -32,7 +37,7 @@ export function upCommand(): Command {
     .option('--ipv6', 'IPv6 beside IPv4, for nodes, pods and Services')
     .addOption(
       new Option('--backend <type>', 'how pods of different nodes reach each other')
-        .choices(['vxlan', 'host-gw'])
+        .choices(Object.keys(LAB_BACKENDS))
         .default(D.backend),
     )
     .addOption(
@@ -62,6 +67,7 @@ Examples:
   flatnet lab up                                     three nodes on one subnet, VXLAN between their pods
   flatnet lab up --nodes 5 --subnets 2               two subnets with a router between them
   flatnet lab up --backend host-gw --mtu 9000        routes instead of tunnels, jumbo frames
+  flatnet lab up --backend wireguard                 everything between nodes encrypted
   flatnet lab up --name six --ipv6                   a second lab beside the first, dual-stack
   KUBEBUILDER_ASSETS=~/envtest flatnet lab up --control-plane real`,
     )

@@ -2,6 +2,15 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { Cidr } from '../../net/cidr.ts';
 import { checkLabName } from './lab-name.ts';
 
+/** Backends that connect nodes, for whom IPv6 is among what they carry. */
+export const LAB_BACKENDS: Readonly<Record<string, { readonly ipv6: boolean }>> = {
+  vxlan: { ipv6: true },
+  'host-gw': { ipv6: true },
+  wireguard: { ipv6: true },
+  udp: { ipv6: false },
+  ipip: { ipv6: false },
+};
+
 /** What a lab shall be; all of it is known before anything is made. */
 export interface LabOptions {
   readonly name: string;
@@ -47,7 +56,10 @@ export function checkLabOptions(options: LabOptions): LabOptions {
   checkLabName(options.name);
   whole('--nodes', options.nodes, 1, 250);
   whole('--subnets', options.subnets, 1, 200);
-  whole('--mtu', options.mtu, options.ipv6 ? 1280 + 70 : 576, 65_535);
+  whole('--mtu', options.mtu, options.ipv6 ? 1280 + 80 : 576, 65_535);
+  if (options.ipv6 && LAB_BACKENDS[options.backend]?.ipv6 === false) {
+    throw invalid(`--ipv6 with --backend ${options.backend}`, 'it carries IPv4 only; use vxlan or wireguard');
+  }
   whole('--api-port', options.apiPort, 0, 65_535);
   if (Math.ceil(options.nodes / options.subnets) > NODES_PER_SUBNET) {
     throw invalid(
