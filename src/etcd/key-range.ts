@@ -4,15 +4,13 @@ export interface KeyRange {
   readonly isPrefix: boolean;
 }
 
-/** The end (exclusive) of the range of keys that begin with `prefix`: the last byte that can be, made one larger. */
+/**
+ * The end (exclusive) of the range of keys that begin with `prefix`, which is not empty: its last byte made one larger.
+ * UTF-8 has no byte that could not be.
+ */
 export function prefixEnd(prefix: string): Buffer {
   const end = Buffer.from(prefix);
-  for (let index = end.length - 1; index >= 0; index -= 1) {
-    const byte = end[index] ?? 0;
-    if (byte === 0xff) continue;
-    end[index] = byte + 1;
-    return end.subarray(0, index + 1);
-  }
-  // etcd's way to write "to the very end".
-  return Buffer.from([0]);
+  const last = end.length - 1;
+  end.writeUInt8(end.readUInt8(last) + 1, last);
+  return end;
 }

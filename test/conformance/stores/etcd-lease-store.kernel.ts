@@ -243,6 +243,7 @@ describe('time', () => {
     const { header } = JSON.parse(put) as { header: { revision: number } };
     await etcd.ctl('compaction', String(header.revision));
     await until(() => [...node.peers.keys()]).toEqual(['10.244.251.0-24']);
+    expect(node.store.failure).toBeUndefined();
   });
 });
 
