@@ -116,7 +116,6 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
   disable_hugetlb_controller = true
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
-  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "runc"
