@@ -4,6 +4,7 @@ import type { RouteKernel } from '../netlink/route-kernel.ts';
 import { NetlinkSocket } from '../netlink/socket.ts';
 import { decodeDevice, encodeGetDevice, encodeSetDevice, WIREGUARD_FAMILY } from './netlink-codec.ts';
 import type { WireguardChange, WireguardDevice, WireguardKernel, WireguardPeerChange } from './objects.ts';
+import { portTaken } from './port-taken.ts';
 
 /** Peers of one message: with a few ranges each, far from the 64 KiB that an attribute can have. */
 const PEERS_PER_MESSAGE = 100;
@@ -72,7 +73,12 @@ export class NetlinkWireguard implements WireguardKernel {
   }
 
   #set(name: string, change: WireguardChange, doing: string): void {
-    this.#socket.request({ type: this.#family, body: encodeSetDevice(name, change) }, doing);
+    try {
+      this.#socket.request({ type: this.#family, body: encodeSetDevice(name, change) }, doing);
+    } catch (error) {
+      if (error instanceof FlatnetError && error.code === 'EADDRINUSE') throw portTaken(name);
+      throw error;
+    }
   }
 }
 

@@ -8,6 +8,7 @@ import { ERRNO, errnoError } from '../libc/errno.ts';
 import type { RouteKernel } from '../netlink/route-kernel.ts';
 import { bindUdp } from '../netns/listen.ts';
 import type { WireguardChange, WireguardDevice, WireguardKernel } from './objects.ts';
+import { portTaken } from './port-taken.ts';
 import { GET_REQUEST, parseDevice, readErrno, renderSet } from './uapi-codec.ts';
 import { UapiSocket } from './uapi-socket.ts';
 
@@ -143,13 +144,4 @@ function daemonCommand(): string[] {
   }
   const setsid = findProgram('setsid');
   return setsid === undefined ? [program] : [setsid, program];
-}
-
-function portTaken(name: string): FlatnetError {
-  return errnoError(
-    `configure WireGuard device ${name}`,
-    ERRNO.EADDRINUSE,
-    'its UDP port is taken',
-    'choose another network.Backend.ListenPort (ListenPortV6), on all nodes or on this one',
-  );
 }
