@@ -48,6 +48,9 @@ export function removeBuild(): void {
   if (GIVEN === undefined) rmSync(DIST, { recursive: true, force: true });
 }
 
+/** A cluster that could not be stopped must not keep the next of the file from starting. */
+let count = 0;
+
 /** Nodes on one Ethernet, with the embedded API server at a fourth place on it. */
 export class SmallCluster {
   readonly folder = mkdtempSync(join(tmpdir(), 'fnt-cluster-'));
@@ -57,7 +60,7 @@ export class SmallCluster {
   readonly network: object;
   readonly agent: object;
   readonly #namespaces = new Set<string>();
-  readonly #prefix = `fnt-pn${process.pid}`;
+  readonly #prefix: string;
   readonly #authority = CertificateAuthority.create();
   #server: ApiServer | undefined;
   #client: ApiClient | undefined;
@@ -66,6 +69,8 @@ export class SmallCluster {
   readonly #farFrom: number;
 
   private constructor(options: SmallClusterOptions) {
+    count += 1;
+    this.#prefix = `fnt-pn${process.pid}${count === 1 ? '' : `-${count}`}`;
     this.#dualStack = options.dualStack === true;
     this.#farFrom = options.farFrom ?? Infinity;
     this.agent = options.agent ?? {};

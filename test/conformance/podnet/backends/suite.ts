@@ -16,7 +16,7 @@ export function describeBackend(subject: Subject): void {
 
     beforeAll(async () => {
       scene = await Scene.start(subject);
-    });
+    }, 90_000);
     afterAll(async () => scene?.stop());
 
     reachRows(subject, current);
