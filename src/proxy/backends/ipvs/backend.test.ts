@@ -256,6 +256,38 @@ test.each<[string, (node: Node) => void]>([
   expect(node.realServers(WEB)).toEqual(['10.244.1.2:8080', '10.244.2.2:8080']);
 });
 
+test('what was done to the last of many virtual servers is found a little later, without a look that takes long', async () => {
+  const node = new Node();
+  const ports = Array.from({ length: 500 }, (_, index) =>
+    servicePort({
+      service: `test/s${index}`,
+      address: `10.96.${index >> 8}.${index & 255}`,
+      endpoints: [ONE],
+    }),
+  );
+  const backend = await start(node, ports);
+  let calls = 0;
+  const end = backend.watch(() => (calls += 1));
+  const last = { ...WEB, address: '10.96.1.243' };
+  node.ipvs.apply([
+    { operation: 'delete-destination', server: last, destination: { address: ONE.address, port: ONE.port } },
+  ]);
+  await expect
+    .poll(
+      async () => {
+        await backend.foreignChange();
+        return calls;
+      },
+      { interval: 500, timeout: 20_000 },
+    )
+    .toBe(1);
+  expect(await backend.foreignChange()).toBe(true);
+  await backend.rebuild(ports);
+  expect(node.realServers(last)).toEqual(['10.244.1.2:8080']);
+  expect(await backend.foreignChange()).toBe(false);
+  end();
+}, 30_000);
+
 test('what the kernel tells of addresses calls for a look', async () => {
   const node = new Node();
   const backend = await start(node, [web(ONE)]);

@@ -48,6 +48,8 @@ export class IpvsBackend implements ProxyBackend {
   #timer: NodeJS.Timeout | undefined;
   /** Whether the kernel tells of changes of addresses and devices; else they are looked at. */
   #watching = false;
+  /** The number of kube-ipvs0: asked for at each of ten thousand addresses it would take seconds. */
+  #device: number | undefined;
   /** Somebody else changed something. */
   #disturbed = false;
   /** Who wants to be told of that. */
@@ -226,6 +228,7 @@ export class IpvsBackend implements ProxyBackend {
   #rebuildFamily(program: IpvsProgram, ports: readonly ServicePort[]): ServiceConflict[] {
     const { ipvs, executor, audit } = this.#need();
     const { family } = program;
+    this.#device = this.#kernels.route.link(SERVICE_DEVICE)?.index;
     const addresses = readAddresses(this.#kernels.route, family);
     program.reset(viewOf(this.#settings, this.#modeSettings, family, addresses.own));
     const own = ports.filter((port) => port.family === family);
@@ -279,14 +282,13 @@ export class IpvsBackend implements ProxyBackend {
 
   #concerns(event: RouteEvent): boolean {
     if (event.kind === 'resync') return true;
-    const device = this.#kernels.route.link(SERVICE_DEVICE)?.index;
     if (event.kind === 'link') return event.action === 'delete' && event.link.name === SERVICE_DEVICE;
     if (event.kind !== 'address') return false;
     const { ip, link } = event.address;
     const program = this.#programs.find(({ family }) => family === ip.family);
     if (program === undefined) return false;
     const added = event.action === 'set';
-    if (link === device) {
+    if (link === this.#device) {
       const address = ip.toString();
       const held = this.#running?.terminations.holds(address) === true;
       return held ? !added : added !== program.hasAddress(address);
