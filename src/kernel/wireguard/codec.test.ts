@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Cidr } from '../../net/cidr.ts';
@@ -145,6 +147,25 @@ describe('generic netlink', () => {
     );
     const [first] = body.list(8);
     expect(listAttributes(first?.value ?? Buffer.alloc(0)).map(({ type }) => type)).toEqual([1, 3]);
+  });
+
+  test('the answer of Linux 6.1 is the device that was made there', () => {
+    const fixture = readFileSync(join(import.meta.dirname, 'fixtures', 'device-linux-6.1.hex'), 'utf8');
+    const device = decodeDevice('flannel-wg', [Buffer.from(fixture.trim(), 'hex')]);
+    const key = (byte: number): SecretKey => SecretKey.fromBytes(Buffer.alloc(32, byte));
+    expect(device).toMatchObject({ publicKey: key(1).publicKey(), listenPort: 51_820 });
+    expect(facts(device)).toEqual([
+      [
+        key(2).publicKey(),
+        '09'.repeat(32),
+        '[fd00:30::2]:51821',
+        25,
+        ['10.244.2.0/24', 'fd00:10:244:2::/64'],
+      ],
+      [key(3).publicKey(), undefined, '172.30.0.3:51820', 0, ['10.244.3.0/24']],
+      [key(4).publicKey(), undefined, undefined, 0, []],
+    ]);
+    expect(device.peers[0]).toMatchObject({ lastHandshake: undefined, rxBytes: 0n, txBytes: 0n });
   });
 
   test('peers and ranges that go on in further messages are put together', () => {
