@@ -26,8 +26,8 @@ export interface RepairedMode {
   readonly harms: readonly Harm[];
 }
 
-/** The least that is promised. */
-const REPAIR_MS = 5000;
+/** What is promised; user-mode-linux, beside other work, has a fraction of a processor. */
+const REPAIR_MS = INSIDE_UML ? 8000 : 5000;
 
 const SERVICE: TestService = {
   name: 'web',
