@@ -35,13 +35,15 @@ export interface Seen {
   readonly isPublished: boolean;
   /** How many nodes are not reached by the wanted backend. */
   readonly awaited: number;
+  /** How many nodes may still send to this one by a former backend. */
+  readonly unmet: number;
   /** Milliseconds of a clock that does not jump. */
   readonly now: number;
 }
 
 /** From when the store has the offer until this node sends by it: peers set up their receiving ends meanwhile. */
 export const GRACE_MS = 1500;
-/** From when every peer has the new backend until the old one goes: what is on its way arrives. */
+/** From when every pair of nodes uses the new backend until the old one goes: what is on its way arrives. */
 export const RETIRE_MS = 5000;
 
 const stateSchema = z.object({
@@ -108,6 +110,11 @@ export class BackendRollout {
     };
   }
 
+  /** Whether nothing is sent by a former backend any more, when so many nodes are not reached by the wanted one. */
+  hasMet(awaited: number): boolean {
+    return this.#stage === 'settled' || (this.#stage === 'switched' && awaited === 0);
+  }
+
   /** What peers are told. */
   get offered(): readonly [Backend, ...Backend[]] {
     const [first, ...former] = this.#members.map(({ backend }) => backend);
@@ -167,8 +174,13 @@ export class BackendRollout {
   }
 
   /** Goes on to the next stage when it is time. Returns whether it has, and else when to look again. */
-  async advance({ isPublished, awaited, now }: Seen): Promise<{ moved: boolean; againInMs?: number }> {
-    const waiting = { offered: isPublished, switched: awaited === 0, preparing: false, settled: false };
+  async advance({ isPublished, awaited, unmet, now }: Seen): Promise<{ moved: boolean; againInMs?: number }> {
+    const waiting = {
+      offered: isPublished,
+      switched: awaited + unmet === 0,
+      preparing: false,
+      settled: false,
+    };
     if (!waiting[this.#stage]) {
       this.#since = undefined;
       return { moved: false };

@@ -227,6 +227,7 @@ export class NodeNetwork {
           node,
           describeLocalNode(facts, choice, { ...wish, podCidrs }),
           choice.reason,
+          true,
         ),
       );
     }
@@ -234,7 +235,8 @@ export class NodeNetwork {
     const local = describeLocalNode(facts, choice, { ...wish, podCidrs });
     this.#local = local;
     await this.#bringUp(local, podCidrs, choice.reason);
-    this.#publication = publicationOf(this.#config, rollout, node, local, choice.reason);
+    const met = rollout.hasMet(this.#options.network.peersNotBy(rollout.wanted).length);
+    this.#publication = publicationOf(this.#config, rollout, node, local, choice.reason, met);
     store.publish(this.#publication);
     store.markAvailable();
   }
@@ -316,6 +318,7 @@ export class NodeNetwork {
     const { moved, againInMs } = await rollout.advance({
       isPublished: isPublished(this.#publication, node),
       awaited: network.peersNotBy(rollout.wanted).length,
+      unmet: [...network.leases()].filter(({ met }) => met === false).length,
       now: performance.now(),
     });
     this.#tell(node.problems);

@@ -135,8 +135,10 @@ export class PodAttachment {
     const gateways = bridged.flatMap(({ addresses }) => gatewaysOf(addresses));
     const bridge = ensureBridge(kernels.node, { ...this.#wish, gateways });
     // Those of another plugin that was here before have a reservation, and no record.
-    const names = this.#pools.node.reservations().map(hostVethName);
-    this.#enslave(bridge, links, new Set([...names, ...bridged.map(({ hostInterface }) => hostInterface)]));
+    const ports = new Set(this.#pools.node.reservations().map(hostVethName));
+    for (const { hostInterface } of bridged) ports.add(hostInterface);
+    for (const { hostInterface } of routed) ports.delete(hostInterface);
+    this.#enslave(bridge, links, ports);
   }
 
   /**

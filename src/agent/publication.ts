@@ -10,13 +10,14 @@ import type { OwnNode, Publication } from '../podnet/stores/lease-store.ts';
 import type { BackendRollout } from './backend-rollout.ts';
 import type { AgentConfig } from './config.ts';
 
-/** What the other nodes are told; `reason` is why the address was taken. */
+/** What the other nodes are told; `reason` is why the address was taken, `met` as in `NodeAbout`. */
 export function publicationOf(
   { publicIP, publicIPv6 }: Pick<AgentConfig, 'publicIP' | 'publicIPv6'>,
   rollout: BackendRollout,
   node: OwnNode,
   local: LocalNode,
   reason: string,
+  met: boolean,
 ): Publication {
   const publicIps = new Map<IpFamily, Ip>();
   const reasons = [reason];
@@ -34,6 +35,7 @@ export function publicationOf(
     about: {
       device,
       reason: reasons.join('; '),
+      met,
       mtu,
       subnets: onLink.map(String),
       backends: rollout.settings.map((settings) => writeBackendSettings(settings, { secrets: false })),

@@ -5,6 +5,8 @@ export interface NodeAbout {
   /** Of the interface that carries the cluster, and why it was taken. */
   readonly device: string;
   readonly reason: string;
+  /** Whether it sends to every other node by the first of its backends: the others do not wait for it any more. */
+  readonly met: boolean;
   /** Bytes, before any encapsulation. */
   readonly mtu: number;
   /** What is reached without a router, in CIDR notation. */

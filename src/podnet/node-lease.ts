@@ -28,4 +28,6 @@ export interface NodeLease {
   readonly families: ReadonlyMap<IpFamily, FamilyLease>;
   /** Bytes that the node's underlay carries; known of Flatnet's nodes only. */
   readonly underlayMtu?: number;
+  /** False while it may still send to some node by a backend that it is about to leave. */
+  readonly met?: boolean;
 }

@@ -8,7 +8,7 @@ import { planPeer, type Backend, type LocalNode, type PeerPlan } from './backend
 import type { EntryDriver } from './backends/entry-driver.ts';
 import { entryKey, formatEntry, sameEntry, type Entry } from './backends/entry.ts';
 import { inOrder, KernelEntries } from './backends/kernel-entries.ts';
-import { meetings, noMeeting } from './backends/meeting.ts';
+import { meetings, noMeeting, type Choice } from './backends/meeting.ts';
 import { EventFilter } from './event-filter.ts';
 import type { NodeLease } from './node-lease.ts';
 
@@ -33,12 +33,9 @@ const PEER_PREFIX = 'node/';
 const REPAIR_DELAY_MS = 20;
 
 /** How this node can be reached: the wanted backend first, a former one behind it while a peer still needs it. */
-export interface Ways {
-  readonly backends: readonly Backend[];
+export interface Ways extends Choice {
   /** For entries that rtnetlink cannot make. */
   readonly drivers: readonly EntryDriver[];
-  /** Set up, so that peers can send by it, but not yet sent by where there is another. */
-  readonly held?: Backend;
 }
 
 interface Desired {
@@ -196,14 +193,12 @@ export class PodNetwork {
     const local = this.#local;
     if (lease === undefined || local === undefined) return { entries: [], problems: [] };
     this.#metBy.delete(lease.node);
-    const { backends, held } = this.#ways;
-    const plans = meetings(backends, lease).map((meeting) => ({
+    const plans = meetings(this.#ways, lease).map((meeting) => ({
       backend: meeting.backend,
       plan: planPeer(meeting.backend, local, lease, meeting.offer),
     }));
-    const reaching = plans.filter(({ plan }) => plan.problems.length === 0);
-    const chosen = reaching.find(({ backend }) => backend !== held) ?? reaching[0] ?? plans[0];
-    if (chosen === undefined) return { entries: [], problems: [noMeeting(backends, lease)] };
+    const chosen = plans.find(({ plan }) => plan.problems.length === 0) ?? plans[0];
+    if (chosen === undefined) return { entries: [], problems: [noMeeting(this.#ways.backends, lease)] };
     this.#metBy.set(lease.node, chosen.backend);
     // The peer may send by another way at any moment: all but the route is there before.
     const prepared = plans

@@ -15,7 +15,7 @@ export interface Meeting {
  * others): the pair that both want most, of two pairs alike the first by its name. Throws BACKEND_MISMATCH.
  */
 export function meet(backends: readonly Backend[], peer: NodeLease): Meeting {
-  const [best] = meetings(backends, peer);
+  const [best] = meetings({ backends }, peer);
   if (best !== undefined) return best;
   throw noMeeting(backends, peer);
 }
@@ -30,15 +30,26 @@ export function noMeeting(backends: readonly Backend[], peer: NodeLease): Flatne
   });
 }
 
-/** All in which the two could meet, the one that `meet` answers first. */
-export function meetings(backends: readonly Backend[], peer: NodeLease): Meeting[] {
+/** What a node has to choose among. */
+export interface Choice {
+  /** The wanted one first. */
+  readonly backends: readonly Backend[];
+  /** Set up, so that peers can send by it, but not yet sent by where there is another. */
+  readonly held?: Backend;
+}
+
+/** All in which the two could meet: the one that `meet` answers first, the one that is held back last. */
+export function meetings({ backends, held }: Choice, peer: NodeLease): Meeting[] {
   const found: (Meeting & { rank: number })[] = [];
   for (const [here, backend] of backends.entries()) {
     const there = peer.offers.findIndex((offer) => offer.type === backend.type && backend.accepts(offer));
     const offer = peer.offers[there];
     if (offer !== undefined) found.push({ backend, offer, rank: here + there });
   }
-  return found.sort((a, b) => a.rank - b.rank || (a.backend.name < b.backend.name ? -1 : 1));
+  const isHeld = ({ backend }: Meeting): number => (backend === held ? 1 : 0);
+  return found.sort(
+    (a, b) => isHeld(a) - isHeld(b) || a.rank - b.rank || (a.backend.name < b.backend.name ? -1 : 1),
+  );
 }
 
 /** With what tells it from another of its type. */

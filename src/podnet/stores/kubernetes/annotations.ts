@@ -4,7 +4,7 @@ import { Ip, type IpFamily } from '../../../net/ip.ts';
 import type { FamilyLease, NodeLease, Offer } from '../../node-lease.ts';
 import { isNoHost } from '../../public-address.ts';
 import type { Publication } from '../lease-store.ts';
-import { ABOUT, OFFERS, readOffers, readUnderlayMtu, writeOffers } from './own-annotations.ts';
+import { ABOUT, isUnmet, OFFERS, readOffers, readUnderlayMtu, writeOffers } from './own-annotations.ts';
 
 /** flannel's default of --kube-annotation-prefix. */
 export const ANNOTATION_PREFIX = 'flannel.alpha.coreos.com/';
@@ -76,6 +76,7 @@ export function readLease(node: AnnotatedNode, networks: ReadonlyMap<IpFamily, C
       offers: readOffers(node.annotations[OFFERS], { type: backendType, data }),
       families: found,
       ...(mtu === undefined ? {} : { underlayMtu: mtu }),
+      ...(isUnmet(node.annotations[ABOUT]) ? { met: false } : {}),
     },
     problems,
   };

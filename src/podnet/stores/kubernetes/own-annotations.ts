@@ -52,6 +52,9 @@ function parse(text: string): Offer[] {
   }
 }
 
+/** Whether the node says that it may still send by a backend that it is about to leave. */
+export const isUnmet = (text: string | undefined): boolean => text?.includes('"met":false') === true;
+
 /** Of IPv6's smallest link (RFC 8200, section 5); what is below would drag the whole cluster down. */
 const SMALLEST_MTU = 1280;
 
