@@ -104,7 +104,8 @@ function wrongPodSide(pod: RouteKernel, ifName: string, wish: CheckWish): string
 }
 
 function wrongRoutes(pod: RouteKernel, link: Link, { addresses, routes }: CheckWish): string[] {
-  const found = pod.routes({ link: link.index });
+  // Another interface of the container may have been first.
+  const found = pod.routes();
   return podRoutes(link.index, addresses, resultRoutes(addresses, routes))
     .filter(
       (wanted) =>

@@ -1,5 +1,5 @@
 import { FlatnetError } from '../errors/flatnet-error.ts';
-import type { Link } from '../kernel/netlink/objects.ts';
+import type { Link, NewRoute } from '../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { Netns } from '../kernel/netns/netns.ts';
 import type { Mac } from '../net/mac.ts';
@@ -198,10 +198,28 @@ function configurePod(
       if (mode === 'ptp' && gateway !== undefined)
         pod.setNeighbour({ link: link.index, ip: gateway, mac: ROUTED_MAC });
     }
-    for (const route of podRoutes(link.index, addresses, routes)) pod.addRoute(route);
+    for (const route of podRoutes(link.index, addresses, routes)) addUnlessThere(pod, route);
     return link;
   });
 }
+
+/**
+ * Of two interfaces of a container the first one leads to what both could, as with the plugins of containernetworking.
+ * Where that is the gateway itself, the second one still has it on its link.
+ */
+function addUnlessThere(pod: RouteKernel, route: NewRoute): void {
+  try {
+    pod.addRoute(route);
+  } catch (error) {
+    if (!(error instanceof FlatnetError)) throw error;
+    if (NO_SUCH_GATEWAY.includes(error.code) && route.gateway !== undefined && route.onlink !== true)
+      addUnlessThere(pod, { ...route, onlink: true });
+    else if (error.code !== 'EEXIST') throw error;
+  }
+}
+
+/** What the families say of a gateway that the link has no route to. */
+const NO_SUCH_GATEWAY = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL'];
 
 function podSettings(netns: Netns, ifName: string): void {
   const settings = [

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ConntrackSocket } from '../../kernel/conntrack/conntrack-socket.ts';
+import { SctpPeer } from '../../../test/conformance/proxy/sctp-peer.ts';
 import { run } from '../../kernel/exec/run.ts';
 import { LinuxRouteKernel } from '../../kernel/netlink/apply.ts';
 import { createNetns, deleteNetns, Netns, withNetns } from '../../kernel/netns/netns.ts';
@@ -205,9 +206,38 @@ describe('a host port leads to its pod', () => {
     expect(await call(from, address, protocol)).toBe(answer);
   });
 
-  test('SCTP is translated too', async () => {
-    const ruleset = await inside(NODE, 'nft', 'list', 'map', 'ip', 'flatnet-hostports', 'host-ports');
-    expect(ruleset).toContain(`sctp . 8080 : ${podIp(1, 4)} . 80`);
+  test.each([
+    ['outside', OUTSIDE, '192.0.2.2'],
+    ['another pod', PODS[1] ?? '', podIp(2, 4)],
+    ['the node', NODE, '192.0.2.1'],
+  ])('by SCTP, from %s', async (_, from, source) => {
+    const [callers, pod] = [Netns.named(from), Netns.named(PODS[0] ?? '')];
+    const server = new SctpPeer(pod.fd, 'pod1', new Set([80]));
+    const caller = new SctpPeer(callers.fd, 'caller', new Set());
+    try {
+      const { reply } = await caller.call(NODE_IP[4], 8080, AbortSignal.timeout(3000));
+      expect(reply).toEqual({ host: 'pod1', port: 80, source });
+    } finally {
+      caller.close();
+      server.close();
+      callers.close();
+      pod.close();
+    }
+  });
+
+  test("a bridge that is made anew lets the node's loopback through again", async () => {
+    await ip(NODE, 'link delete cni0');
+    await ip(NODE, 'link add cni0 type bridge');
+    await ip(NODE, 'address add 10.244.1.1/24 dev cni0');
+    await ip(NODE, 'address add fd00:244::1/64 dev cni0 nodad');
+    await ip(NODE, 'link set cni0 up');
+    for (const device of ['pod1', 'pod2']) {
+      await ip(NODE, `link set ${device} master cni0`);
+      await inside(NODE, 'bridge', 'link', 'set', 'dev', device, 'hairpin', 'on');
+    }
+    await vi.waitFor(async () => expect(await call(NODE, '127.0.0.1', 'tcp')).toBe('pod1 10.244.1.1'), {
+      timeout: 5000,
+    });
   });
 
   test("what listens on the node's loopback is not reached from elsewhere", async () => {

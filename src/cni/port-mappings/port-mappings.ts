@@ -1,8 +1,9 @@
 import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
 import type { ConntrackKernel } from '../../kernel/conntrack/objects.ts';
+import type { RouteEvent } from '../../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../../kernel/netlink/route-kernel.ts';
 import type { NftKernel } from '../../kernel/nft/objects.ts';
-import { writeSysctl } from '../../kernel/sysctl/sysctl.ts';
+import { readSysctl, writeSysctl } from '../../kernel/sysctl/sysctl.ts';
 import type { Logger } from '../../log/logger.ts';
 import { WorkQueue } from '../../reconcile/work-queue.ts';
 import type { AttachmentRecord } from '../attachments/attachment-record.ts';
@@ -37,6 +38,8 @@ export class PortMappings implements PodFeature {
   readonly #tables: readonly PortsTableKeeper[];
   readonly #mapped = new Map<string, Mapped>();
   readonly #claims = new HostPortClaims();
+  /** Names of devices by which packets of 127.0.0.0/8 may leave. */
+  readonly #devices = new Set<string>();
 
   constructor(options: PortMappingsOptions) {
     this.#options = options;
@@ -45,7 +48,7 @@ export class PortMappings implements PodFeature {
 
   /** Repairs the tables when somebody else changes them, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    const { nft, logger } = this.#options;
+    const { kernel, nft, logger } = this.#options;
     const queue = new WorkQueue({
       name: 'host ports',
       process: async () => {
@@ -55,6 +58,8 @@ export class PortMappings implements PodFeature {
       logger,
     });
     const tables = this.#tables.map(({ table }) => table);
+    // A device that is made anew has the setting no more.
+    kernel.watch({ groups: ['link'], signal, onEvent: (event) => this.#onLinkEvent(event) });
     const unwatch = nft.watch(tables, () => queue.addAfter('tables', REPAIR_DELAY_MS));
     await queue.run(signal);
     unwatch();
@@ -147,7 +152,31 @@ export class PortMappings implements PodFeature {
         code: 'ENODEV',
       });
     }
-    writeSysctl(`net/ipv4/conf/${device.name}/route_localnet`, 1, this.#options.netns);
+    this.#devices.add(device.name);
+    this.#routeLocalnet(device.name);
+  }
+
+  #onLinkEvent(event: RouteEvent): void {
+    const names =
+      event.kind === 'resync' ? [...this.#devices] : event.kind === 'link' ? [event.link.name] : [];
+    for (const name of names) {
+      if (!this.#devices.has(name)) continue;
+      if (event.kind === 'link' && event.action === 'delete') continue;
+      try {
+        this.#routeLocalnet(name);
+      } catch (error) {
+        this.#options.logger.warn(
+          { device: name, error: describeError(error) },
+          'host ports at 127.0.0.1 rest',
+        );
+      }
+    }
+  }
+
+  #routeLocalnet(device: string): void {
+    const key = `net/ipv4/conf/${device}/route_localnet`;
+    const { netns } = this.#options;
+    if (readSysctl(key, netns) !== '1') writeSysctl(key, 1, netns);
   }
 
   #nodeAddresses(): ReadonlySet<string> {

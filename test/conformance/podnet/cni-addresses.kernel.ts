@@ -1,16 +1,18 @@
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { addressOf, CniNode } from './cni-node.ts';
 import { removeBuild, SmallCluster } from './small-cluster.ts';
 
 let cni: CniNode;
 
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 150_000 });
+
 beforeAll(async () => {
   const cluster = await SmallCluster.start({ backend: { Type: 'host-gw' }, nodes: 1, dualStack: true });
   cni = new CniNode(cluster, cluster.node(1));
   cni.node.startAgent();
-  await cni.node.ready();
+  await cni.ready();
 });
 
 afterAll(async () => {
@@ -59,7 +61,7 @@ describe('host-local', () => {
     await cni.add(list, container);
     await cni.node.stopAgent('SIGKILL');
     cni.node.startAgent();
-    await cni.node.ready();
+    await cni.ready();
     await cni.ping(container, '10.93.0.1');
     await cni.driver.check(list, container);
     await cni.driver.del(list, container);

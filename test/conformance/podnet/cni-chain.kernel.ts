@@ -1,11 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { PluginError, type Conflist } from './cni-driver.ts';
 import { addressOf, CniNode } from './cni-node.ts';
 import { removeBuild, SmallCluster } from './small-cluster.ts';
 
 let cni: CniNode;
+
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 150_000 });
 
 beforeAll(async () => {
   const cluster = await SmallCluster.start({ backend: { Type: 'host-gw' }, nodes: 1, dualStack: true });
@@ -21,7 +23,7 @@ beforeAll(async () => {
       chainedPlugins: [{ type: 'tuning', sysctl: { 'net.ipv4.conf.eth0.arp_notify': '1' } }],
     },
   });
-  await cni.node.ready();
+  await cni.ready();
 });
 
 afterAll(async () => {

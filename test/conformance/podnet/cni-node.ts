@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { hostVethName } from '../../../src/cni/host-veth.ts';
 import { LinuxRouteKernel } from '../../../src/kernel/netlink/apply.ts';
 import { netnsPath } from '../../../src/kernel/netns/netns.ts';
@@ -58,6 +58,11 @@ export class CniNode {
       ...list,
       plugins: [own, ...chained.map((each) => ({ ...each }))],
     };
+  }
+
+  /** A machine that does much else gives its agents little time. */
+  async ready(): Promise<void> {
+    await vi.waitFor(async () => this.node.ready(), { timeout: 60_000 });
   }
 
   async add(list: Conflist, container: Container, driver = this.driver): Promise<AddJson> {

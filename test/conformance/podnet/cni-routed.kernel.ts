@@ -20,13 +20,15 @@ const cniOf = ({ node }: CniNode, mode: string) => ({
   },
 });
 
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 150_000 });
+
 beforeAll(async () => {
   const cluster = await SmallCluster.start({ backend: { Type: 'vxlan' }, nodes: 2, dualStack: true });
   routed = new CniNode(cluster, cluster.node(1));
   bridged = new CniNode(cluster, cluster.node(2));
   routed.node.startAgent(cniOf(routed, 'ptp'));
   bridged.node.startAgent();
-  for (const { node } of [routed, bridged]) await node.ready();
+  for (const each of [routed, bridged]) await each.ready();
   pod = routed.container();
   result = await routed.add(routed.list(), pod);
 });
@@ -87,14 +89,14 @@ describe('a routed pod', () => {
     await routed.node.stopAgent('SIGKILL');
     await routed.ping(pod, bridged.node.ip);
     routed.node.startAgent(cniOf(routed, 'ptp'));
-    await routed.node.ready();
+    await routed.ready();
     await routed.driver.check(routed.list(), pod);
   });
 
   test('stays when the node goes over to a bridge, and back', async () => {
     await routed.node.stopAgent('SIGTERM');
     routed.node.startAgent(cniOf(routed, 'bridge'));
-    await routed.node.ready();
+    await routed.ready();
     const other = routed.container();
     const onBridge = await routed.add(routed.list(), other);
     expect(onBridge.interfaces[0]?.name).toBe('cni0');
@@ -103,7 +105,7 @@ describe('a routed pod', () => {
     await routed.ping(pod, bridged.node.ip);
     await routed.node.stopAgent('SIGTERM');
     routed.node.startAgent(cniOf(routed, 'ptp'));
-    await routed.node.ready();
+    await routed.ready();
     await routed.ping(pod, addressOf(onBridge));
     await routed.driver.del(routed.list(), other);
   });

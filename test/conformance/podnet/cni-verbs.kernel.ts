@@ -11,11 +11,13 @@ import { removeBuild, SmallCluster } from './small-cluster.ts';
 
 let cni: CniNode;
 
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 150_000 });
+
 beforeAll(async () => {
   const cluster = await SmallCluster.start({ backend: { Type: 'host-gw' }, nodes: 2 });
   cni = new CniNode(cluster, cluster.node(1));
   cni.node.startAgent();
-  await cni.node.ready();
+  await cni.ready();
 });
 
 afterAll(async () => {
@@ -49,7 +51,7 @@ describe('GC', () => {
     await cni.node.run('sh', ['-c', `printf 'gone\\r\\neth0' > ${pool.path}/10.244.1.99`]);
     await cni.node.stopAgent('SIGKILL');
     cni.node.startAgent();
-    await cni.node.ready();
+    await cni.ready();
     expect(cni.reservations()).toContain('10.244.1.99');
     await cni.driver.gc(cni.list(), [attached(kept)]);
     expect(cni.reservations()).not.toContain('10.244.1.99');
@@ -102,7 +104,7 @@ describe('ADD and DEL', () => {
     await cni.add(cni.list(), container);
     await cni.node.stopAgent('SIGKILL');
     cni.node.startAgent();
-    await cni.node.ready();
+    await cni.ready();
     await expect(cni.driver.add(cni.list(), container)).rejects.toMatchObject({ code: 100 });
     await cni.ping(container, '10.244.1.1');
     await cni.driver.del(cni.list(), container);
@@ -171,19 +173,20 @@ describe('STATUS', () => {
     if (node === undefined) throw new Error('no node');
     const other = new CniNode(cni.cluster, node);
     node.startAgent();
+    // Its own plugin is installed when it is ready; another node's talks to it as well.
+    const socket = { FLATNET_CNI_SOCKET: join(node.folder, 'cni.sock') };
+    const status = async () => cni.node.plugin('STATUS', 'none', { cniVersion: '1.1.0' }, socket);
     const answer = await vi.waitFor(async () => {
-      const { json } = await node.plugin('STATUS', 'none', { cniVersion: '1.1.0' });
-      expect(json?.['msg']).toMatch(/node-3 is not registered/);
+      const { json } = await status();
+      expect(json?.['msg']).toMatch(/not ready: node node-3/);
       return json;
-    }, 10_000);
+    }, 30_000);
     expect(answer).toMatchObject({ code: 50 });
-    expect(await node.plugin('ADD', other.container().id)).toMatchObject({ json: { code: 11 } });
+    const early = other.container().id;
+    expect(await cni.node.plugin('ADD', early, {}, socket)).toMatchObject({ json: { code: 11 } });
     await cni.cluster.register(node);
-    await node.ready();
-    expect(await node.plugin('STATUS', 'none', { cniVersion: '1.1.0' })).toEqual({
-      exitCode: 0,
-      json: undefined,
-    });
+    await other.ready();
+    expect(await status()).toEqual({ exitCode: 0, json: undefined });
     await node.stopAgent('SIGKILL');
   });
 });
