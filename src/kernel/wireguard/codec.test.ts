@@ -20,7 +20,9 @@ const ALICE_PUBLIC = Buffer.from(
 ).toString('base64');
 const BOB_PUBLIC_HEX = 'de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f';
 const BOB_PUBLIC = Buffer.from(BOB_PUBLIC_HEX, 'hex').toString('base64');
-const SHARED = SecretKey.fromBytes(Buffer.alloc(32, 7));
+
+const key = (byte: number): SecretKey => SecretKey.fromBytes(Buffer.alloc(32, byte));
+const SHARED = key(7);
 
 const change: WireguardChange = {
   privateKey: ALICE,
@@ -152,7 +154,6 @@ describe('generic netlink', () => {
   test('the answer of Linux 6.1 is the device that was made there', () => {
     const fixture = readFileSync(join(import.meta.dirname, 'fixtures', 'device-linux-6.1.hex'), 'utf8');
     const device = decodeDevice('flannel-wg', [Buffer.from(fixture.trim(), 'hex')]);
-    const key = (byte: number): SecretKey => SecretKey.fromBytes(Buffer.alloc(32, byte));
     expect(device).toMatchObject({ publicKey: key(1).publicKey(), listenPort: 51_820 });
     expect(facts(device)).toEqual([
       [
@@ -178,20 +179,20 @@ describe('generic netlink', () => {
 });
 
 test('both ways tell the same device of whatever was set', () => {
-  const key = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => SecretKey.fromBytes(bytes));
+  const keys = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => SecretKey.fromBytes(bytes));
   const cidr = fc
     .tuple(fc.boolean(), fc.bigInt({ min: 0n, max: 0xffff_ffffn }), fc.integer({ min: 0, max: 32 }))
     .map(([v6, value, length]) => new Cidr(Ip.fromValue(v6 ? 6 : 4, v6 ? value << 96n : value), length));
   const peer = fc.record({
-    publicKey: key.map((each) => each.publicKey()),
-    presharedKey: fc.oneof(key, fc.constant(null)),
+    publicKey: keys.map((each) => each.publicKey()),
+    presharedKey: fc.oneof(keys, fc.constant(null)),
     endpoint: fc.record({ ip: cidr.map(({ ip }) => ip), port: fc.integer({ min: 1, max: 65_535 }) }),
     keepalive: fc.integer({ min: 0, max: 65_535 }),
     allowed: fc.uniqueArray(cidr, { selector: String, minLength: 1, maxLength: 4 }),
   });
   fc.assert(
     fc.property(
-      key,
+      keys,
       fc.uniqueArray(peer, { selector: (each) => each.publicKey, maxLength: 5 }),
       (own, peers) => {
         const wanted: WireguardChange = { privateKey: own, listenPort: 1234, peers };
