@@ -41,11 +41,12 @@ const offerOf = (backend: Backend): Offer => ({
   data: new Map<IpFamily, unknown>([[4, { VNI: Number(backend.name.split(' ')[1]) }]]),
 });
 
+const openOne = async (each: BackendSettings) => {
+  if (each.underlayMtu === 1280) throw new Error('this kernel has no such device');
+  return Promise.resolve({ backend: backendOf(each), drivers: [] });
+};
+
 async function open(settings: BackendSettings, path = join(folder, `${(files += 1)}.json`)) {
-  const openOne = async (each: BackendSettings) => {
-    if (each.underlayMtu === 1280) throw new Error('this kernel has no such device');
-    return Promise.resolve({ backend: backendOf(each), drivers: [] });
-  };
   return BackendRollout.open(settings, { open: openOne, path, logger });
 }
 

@@ -86,8 +86,9 @@ test('what needs a start of the agent is told by field', async () => {
   expect(await logged('ipMasq, proxy.enabled')).toBe(true);
 });
 
+const withBackend = (backend: string) => HEAD.replace('0/16}', `0/16, Backend: ${backend}}`);
+
 test('another backend is taken, one that is refused is told and tried again when the file changes', async () => {
-  const withBackend = (backend: string) => HEAD.replace('0/16}', `0/16, Backend: ${backend}}`);
   writeFileSync(path, withBackend('{Type: host-gw}'));
   expect(await takenAre('host-gw auto')).toBe(true);
   refused.add('udp');

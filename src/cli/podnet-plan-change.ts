@@ -67,11 +67,6 @@ async function readNetwork(file: string): Promise<NetworkConfig> {
 function render({ nodes, pairs, problems }: ChangePlan, all: boolean): string {
   const lost = pairs.filter((pair) => pair.lost !== undefined);
   const shown = all || pairs.length <= SHOWN_PAIRS ? pairs : lost;
-  const verdict = ({ from, to, lost: why }: PairVerdict): string[] => [
-    from,
-    to,
-    why === undefined ? 'stays' : `LOST: ${why}`,
-  ];
   return [
     ...problems.map((problem) => `problem: ${problem}`),
     ...table([['NODE', 'CHANGE'], ...nodes.map(({ node, change }) => [node, change])]),
@@ -83,3 +78,9 @@ function render({ nodes, pairs, problems }: ChangePlan, all: boolean): string {
       : `${lost.length} of ${pairs.length} ways between ${nodes.length} nodes would be lost`,
   ].join('\n');
 }
+
+const verdict = ({ from, to, lost: why }: PairVerdict): string[] => [
+  from,
+  to,
+  why === undefined ? 'stays' : `LOST: ${why}`,
+];

@@ -11,6 +11,7 @@ import { inOrder, KernelEntries } from './backends/kernel-entries.ts';
 import { meetings, noMeeting, type Choice } from './backends/meeting.ts';
 import { EventFilter } from './event-filter.ts';
 import type { NodeLease } from './node-lease.ts';
+import { PodCidrIndex, type Overlap } from './pod-cidr-index.ts';
 
 export interface PodNetworkOptions {
   readonly kernel: RouteKernel;
@@ -60,6 +61,9 @@ export class PodNetwork {
   readonly #blocked = new Set<string>();
   readonly #troubled = new Set<string>();
   readonly #metBy = new Map<string, Backend>();
+  readonly #podCidrs = new PodCidrIndex();
+  /** Nodes whose ranges met others' when they were looked at last. */
+  readonly #overlapping = new Set<string>();
   readonly #filter: EventFilter;
   readonly #rtnetlink: KernelEntries;
   #local: LocalNode | undefined;
@@ -131,11 +135,19 @@ export class PodNetwork {
 
   setPeer(lease: NodeLease): void {
     this.#leases.set(lease.node, lease);
+    this.#podCidrs.set(
+      lease.node,
+      [...lease.families.values()].map(({ podCidr }) => podCidr),
+    );
+    for (const node of this.#overlapping) this.#queue.add(PEER_PREFIX + node);
     this.#queue.add(PEER_PREFIX + lease.node);
   }
 
   removePeer(node: string): void {
     this.#metBy.delete(node);
+    this.#podCidrs.delete(node);
+    this.#overlapping.delete(node);
+    for (const other of this.#overlapping) this.#queue.add(PEER_PREFIX + other);
     if (this.#leases.delete(node)) this.#queue.add(PEER_PREFIX + node);
   }
 
@@ -185,7 +197,10 @@ export class PodNetwork {
     const { entries, problems } = this.#planFor(lease);
     const changes = this.#plan(name, entries);
     const claimed = this.#blocked.has(name) ? [this.#claimError(name, entries)] : [];
-    this.#report(name, [...problems, ...claimed]);
+    const overlaps = this.#podCidrs.overlapsOf(name);
+    if (overlaps.length === 0) this.#overlapping.delete(name);
+    else this.#overlapping.add(name);
+    this.#report(name, [...problems, ...claimed, ...overlaps.map((overlap) => overlapError(name, overlap))]);
     return changes;
   }
 
@@ -341,4 +356,11 @@ export class PodNetwork {
       'pod network changed',
     );
   }
+}
+
+function overlapError(name: string, { node, own, theirs }: Overlap): FlatnetError {
+  return new FlatnetError(
+    `node ${name}: pod CIDR ${own.toString()} overlaps ${theirs.toString()} of node ${node}: packets for pods of both go where the longer prefix leads`,
+    { code: 'POD_CIDR_OVERLAP', hint: 'one of the two nodes has to be given another pod CIDR' },
+  );
 }

@@ -2,12 +2,13 @@ import { expect, test } from 'vitest';
 import { Ip } from '../net/ip.ts';
 import { choosePublicAddress, isNoHost } from './public-address.ts';
 
+const ipOf = (text: string | undefined) => (text === undefined ? undefined : Ip.parse(text));
+
 test.each([
   [undefined, undefined, '172.30.0.1 by address of the interface'],
   [undefined, '198.51.100.7', '198.51.100.7 by publicIP'],
   ['203.0.113.9', '198.51.100.7', '203.0.113.9 by annotation public-ip-overwrite'],
 ])('overwrite %j, configured %j: %s', (overwrite, configured, expected) => {
-  const ipOf = (text: string | undefined) => (text === undefined ? undefined : Ip.parse(text));
   const { ip, reason } = choosePublicAddress({
     overwrite: ipOf(overwrite),
     configured: ipOf(configured),

@@ -26,23 +26,24 @@ describe('a change of backend is made', () => {
   });
 });
 
+const node = (name: string, ip: string, subnet: string, changes: Partial<ReachNode> = {}): ReachNode => ({
+  node: name,
+  ips: new Map([[4, Ip.parse(ip)]]),
+  subnets: [Cidr.parse(subnet)],
+  rolls: true,
+  ...changes,
+});
+
+const dual = (each: ReachNode): ReachNode => ({
+  ...each,
+  ips: new Map([...each.ips, [6, Ip.parse('fd00::1')]]),
+});
+
 describe('by a backend a node', () => {
-  const node = (name: string, ip: string, subnet: string, changes: Partial<ReachNode> = {}): ReachNode => ({
-    node: name,
-    ips: new Map([[4, Ip.parse(ip)]]),
-    subnets: [Cidr.parse(subnet)],
-    rolls: true,
-    ...changes,
-  });
   const here = node('a', '172.30.0.1', '172.30.0.0/24');
   const near = node('b', '172.30.0.2', '172.30.0.0/24');
   const far = node('c', '172.31.0.2', '172.31.0.0/24');
   const flannel = node('d', '172.30.0.4', '172.30.0.0/24', { rolls: false });
-  const dual = (each: ReachNode): ReachNode => ({
-    ...each,
-    ips: new Map([...each.ips, [6, Ip.parse('fd00::1')]]),
-  });
-
   test.each<[string, ReachNode, ReachNode, string | undefined]>([
     ['vxlan', here, far, undefined],
     ['wireguard', here, far, undefined],
@@ -56,7 +57,6 @@ describe('by a backend a node', () => {
     ['vxlan', here, flannel, 'd is not run by Flatnet'],
   ])('%s', (type, from, to, expected) => {
     const verdict = unreachable(settings(type), from, to);
-    if (expected === undefined) expect(verdict).toBeUndefined();
-    else expect(verdict).toContain(expected);
+    expect(verdict?.slice(0, expected?.length)).toBe(expected);
   });
 });
