@@ -1,7 +1,6 @@
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { openIptables } from '../kernel/iptables/open.ts';
 import type { IptablesKernel } from '../kernel/iptables/objects.ts';
-import { chooseVariant } from '../kernel/iptables/variant.ts';
 import type { NftKernel } from '../kernel/nft/objects.ts';
 import { nftablesServes } from '../kernel/nft/support.ts';
 import type { Logger } from '../log/logger.ts';
@@ -82,9 +81,9 @@ export class NodeRules {
   }
 
   async #openIptables(family: IpFamily): Promise<IptablesKernel> {
-    const { variant } = await chooseVariant(undefined);
-    this.#logger.info({ family, variant }, 'this kernel has no nftables: iptables masquerades');
-    const opened = await openIptables({ family, variant });
+    this.#logger.info({ family }, 'this kernel has no nftables: iptables masquerades');
+    // The other variant is nftables.
+    const opened = await openIptables({ family, variant: 'legacy' });
     this.#iptables.set(family, opened);
     return opened;
   }

@@ -9,6 +9,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 interface JsonReport {
   readonly testResults: readonly {
     readonly name: string;
+    readonly status: string;
     readonly message: string;
     readonly assertionResults: readonly {
       readonly fullName: string;
@@ -67,10 +68,13 @@ function readOutcomes({ testResults }: JsonReport, files: readonly string[]): Ou
   const unseen = files.filter((file) => !ran.has(file));
   return [
     ...unseen.map((name) => ({ name, failure: 'it did not run' })),
-    ...testResults.flatMap(({ name, message, assertionResults }) => {
+    ...testResults.flatMap(({ name, status, message, assertionResults }) => {
       const file = relative(ROOT, name);
       if (assertionResults.length === 0) return [{ name: file, failure: message || 'no tests in it' }];
-      return assertionResults.map((result) => outcomeOf(file, result));
+      const outcomes = assertionResults.map((result) => outcomeOf(file, result));
+      // What a hook does before or after the tests is no test: those that it kept from running count as skipped.
+      const hookFailed = status === 'failed' && outcomes.every(({ failure }) => failure === undefined);
+      return hookFailed ? [...outcomes, { name: file, failure: message || 'a hook failed' }] : outcomes;
     }),
   ];
 }

@@ -147,7 +147,7 @@ export class SmallNode {
         const text = await this.http('/readyz').catch(String);
         if (text !== 'ok') throw new Error(`${this.name} is not ready: ${text}\n${this.log}`);
       },
-      { timeout: 25_000, interval: 50 },
+      { timeout: 60_000, interval: 50 },
     );
   }
 

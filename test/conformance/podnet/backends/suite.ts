@@ -7,7 +7,7 @@ import type { Subject } from './subject.ts';
 
 /** What every backend does, seen from pods, nodes and outside, with agents as users have them. */
 export function describeBackend(subject: Subject): void {
-  describe.each([subject])('$name', () => {
+  describe.each([subject.name])('%s', () => {
     let scene: Scene | undefined;
     const current = (): Scene => {
       if (scene === undefined) throw new Error('the cluster did not start');
