@@ -24,11 +24,12 @@ export interface EtcdNodeOptions extends Partial<EtcdLeaseStoreOptions> {
 export class EtcdNode {
   readonly store: EtcdLeaseStore;
   readonly client: EtcdClient;
-  readonly publication: Publication;
+  publication: Publication;
   readonly peers = new Map<string, NodeLease>();
   readonly problems = new Map<string, string>();
   self: OwnNode | undefined;
   synced = false;
+  publishes = true;
   readonly #abort = new AbortController();
   #running: Promise<void> | undefined;
 
@@ -54,7 +55,7 @@ export class EtcdNode {
       {
         self: (node) => {
           this.self = node;
-          this.store.publish(this.publication);
+          if (this.publishes) this.store.publish(this.publication);
         },
         peer: (name, lease, problems) => {
           if (lease === undefined) this.peers.delete(name);
@@ -69,6 +70,11 @@ export class EtcdNode {
       this.#abort.signal,
     );
     return this;
+  }
+
+  publish(publication: Publication): void {
+    this.publication = publication;
+    this.store.publish(publication);
   }
 
   /** `10.244.7.0-24`; empty before there is one. */

@@ -13,7 +13,7 @@ import { OwnLease, type StoreView } from './own-lease.ts';
 import { peerLease, readSeenLease } from './peer-lease.ts';
 import { LEASE_SECONDS } from './settings.ts';
 import { readStoredConfig, type ReadNetworkConfig, type StoredConfig } from './stored-config.ts';
-import { formatLeaseValue } from './lease-value.ts';
+import { formatLeaseValue, parseLeaseValue } from './lease-value.ts';
 import { subnetLost } from './subnet-lost.ts';
 import { aboutKey, configKey, leasePrefix, ownPrefix, type Subnets } from './subnet-key.ts';
 
@@ -199,10 +199,12 @@ export class EtcdLeaseStore implements LeaseStore {
   /** The event of what this node wrote itself, too. */
   #onHeldPut(stored: KeyValue): void {
     const held = this.#own.held;
-    if (held === undefined || (stored.value === held.value && stored.leaseId === held.leaseId)) return;
-    if (stored.value === held.value) {
+    const wanted = this.#publication === undefined ? undefined : formatLeaseValue(this.#publication);
+    if (held === undefined) return;
+    // The event may be faster than the answer to the transaction that wrote it.
+    if (stored.value === held.value || stored.value === wanted) {
       // Made a reservation, or a lease again.
-      this.#queue.add(LEASE);
+      if (stored.leaseId !== held.leaseId) this.#queue.add(LEASE);
       return;
     }
     this.#options.logger.warn(
@@ -240,10 +242,8 @@ export class EtcdLeaseStore implements LeaseStore {
       const { held } = this.#own;
       if (held !== undefined || before !== undefined)
         this.#noteLoss(subnetLost(before?.subnets ?? previous, held?.subnets ?? new Map(), leases));
-      if (held?.key !== before?.key) {
-        this.#tellPeers();
-        this.#tellSelf();
-      }
+      if (held?.key !== before?.key) this.#tellPeers();
+      if (held?.key !== before?.key || held?.value !== before?.value) this.#tellSelf();
     }
   }
 
@@ -273,19 +273,12 @@ export class EtcdLeaseStore implements LeaseStore {
         new FlatnetError(`etcd ${key} is missing`, { code: 'ETCD_CONFIG_GONE', retryable: true })
       );
     }
-    const leases: SeenLease[] = [];
-    for (const found of list.keys) {
-      if (!this.#isLease(found.key)) continue;
-      const { lease } = readSeenLease(leasePrefix(prefix), found, config.network.backend.type);
-      if (lease !== undefined) leases.push(lease);
-    }
+    const isOwn = (found: KeyValue): boolean => found.key.startsWith(ownPrefix(prefix));
+    const own = new Map(list.keys.filter(isOwn).map((found) => [found.key, found]));
+    const leases = list.keys.flatMap((found) => this.#read(found, own)?.lease ?? []);
     return {
       config: { key, modRevision: stored.modRevision },
-      own: new Map(
-        list.keys
-          .filter((found) => found.key.startsWith(ownPrefix(prefix)))
-          .map((found) => [found.key, found] as const),
-      ),
+      own,
       ranges: config.ranges,
       leases,
     };
@@ -322,30 +315,36 @@ export class EtcdLeaseStore implements LeaseStore {
       name: this.#options.nodeName,
       podCidrs: this.#own.held?.subnets ?? new Map(),
       internalIps: [],
-      published: this.#publication?.offers[0] ?? this.#publishedBefore(),
+      published: this.#published(),
       publicIpOverwrites: new Map(),
       problems: this.#lost === undefined ? [] : [this.#lost],
     };
     this.#handler?.self(self);
   }
 
-  /** From the lease that has an address of this node. */
-  #publishedBefore(): OwnNode['published'] {
+  /** What etcd holds of this node; before it is known which lease that is: of the one with an address of this node. */
+  #published(): OwnNode['published'] {
     const { ownAddresses = [] } = this.#options;
-    for (const { value } of this.#leases()) {
-      const ips = value === undefined ? [] : [...value.publicIps.values()];
-      if (ips.some((ip) => ownAddresses.some((own) => own.equals(ip)))) return value?.offers[0];
-    }
-    return undefined;
+    const { held } = this.#own;
+    const isOwn = ({ value }: SeenLease): boolean =>
+      [...(value?.publicIps.values() ?? [])].some((ip) => ownAddresses.some((own) => own.equals(ip)));
+    if (held === undefined) return this.#leases().find(isOwn)?.value?.offers[0];
+    return parseLeaseValue(held.key, held.value, unnamedType(this.#config)).offers[0];
   }
 
   #leases(): SeenLease[] {
     return [...this.#mirror.values()].flatMap((stored) => this.#read(stored)?.lease ?? []);
   }
 
-  #read(stored: KeyValue): ReturnType<typeof readSeenLease> | undefined {
+  /** Undefined for what is no lease. */
+  #read(
+    stored: KeyValue,
+    keys: Pick<KeyMirror, 'get'> = this.#mirror,
+  ): ReturnType<typeof readSeenLease> | undefined {
+    const { prefix } = this.#options;
     if (!this.#isLease(stored.key) || this.#config === undefined) return undefined;
-    return readSeenLease(leasePrefix(this.#options.prefix), stored, this.#config.network.backend.type);
+    const about = keys.get(aboutKey(prefix, this.#nameOf(stored.key)))?.value;
+    return readSeenLease(leasePrefix(prefix), stored, about, unnamedType(this.#config));
   }
 
   /** All of them: what is to be thought of them has changed. */
@@ -378,9 +377,11 @@ export class EtcdLeaseStore implements LeaseStore {
     this.#handler?.peer(this.#nameOf(key), undefined, []);
   }
 
-  #hasOwnIp({ value }: SeenLease): boolean {
+  /** Left over from this node; one with its address that names another node is told, as an error in the end. */
+  #hasOwnIp({ value, owner }: SeenLease): boolean {
     const own = this.#publication?.publicIps;
     if (own === undefined || value === undefined) return false;
+    if (owner !== undefined && owner !== this.#options.nodeName) return false;
     return [...own].some(([family, ip]) => value.publicIps.get(family)?.equals(ip) === true);
   }
 
@@ -397,6 +398,9 @@ export class EtcdLeaseStore implements LeaseStore {
     return key.startsWith(leasePrefix(this.#options.prefix));
   }
 }
+
+const unnamedType = (config: StoredConfig | undefined): 'udp' | 'alloc' =>
+  config?.network.backend.type === 'alloc' ? 'alloc' : 'udp';
 
 const textOf = (publication: Publication): string =>
   formatLeaseValue(publication) + JSON.stringify(publication.about);

@@ -13,19 +13,21 @@ const ranges = (...networks: string[]): SubnetRanges =>
   new Map(networks.map((text) => Cidr.parse(text)).map((cidr) => [cidr.family, subnetRange(cidr, WRITTEN)]));
 const named = (name: string): Subnets => parseSubnetName(name) ?? new Map();
 
-function lease(name: string, publicIp: string, leaseId = '7', mac?: string): SeenLease {
+function lease(name: string, publicIp: string, leaseId = '7', mac?: string, owner?: string): SeenLease {
   const backend = mac === undefined ? '' : `,"BackendType":"vxlan","BackendData":{"VtepMAC":"${mac}"}`;
   const value = `{"PublicIP":"${publicIp}"${backend}}`;
   return {
     stored: { key: name, value, modRevision: 1, leaseId },
     subnets: named(name),
     value: publicIp === '' ? undefined : parseLeaseValue(name, value, 'udp'),
+    owner,
   };
 }
 
 const situation = (leases: readonly SeenLease[], given: Partial<Situation> = {}): Situation => ({
   ranges: ranges('10.244.0.0/16'),
   leases,
+  nodeName: 'one',
   publication: {
     offers: [{ type: 'vxlan', data: new Map([[4, { VtepMAC: 'aa' }]]) }],
     publicIps: new Map([[4, Ip.parse('192.0.2.1')]]),
@@ -100,6 +102,18 @@ describe('what a node does about its lease', () => {
       'but not one with another MAC',
       'claim 10.244.1.0-24',
       situation([lease('10.244.7.0-24', '192.0.2.77', '7', 'bb')], { previous: named('10.244.7.0-24') }),
+    ],
+    [
+      'a lease that names another node is not taken, though it has the same address',
+      'claim 10.244.1.0-24',
+      situation([lease('10.244.7.0-24', '192.0.2.1', '7', 'bb', 'another')]),
+    ],
+    [
+      'unless it is this one under its former name: same subnet, same MAC',
+      'hold 10.244.7.0-24',
+      situation([lease('10.244.7.0-24', '192.0.2.1', '7', 'aa', 'former')], {
+        previous: named('10.244.7.0-24'),
+      }),
     ],
     [
       'a second family: the subnet of the first stays',

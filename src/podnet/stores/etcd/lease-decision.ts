@@ -11,6 +11,8 @@ export interface SeenLease {
   readonly subnets: Subnets;
   /** Undefined for a value that cannot be read; the subnet is taken all the same. */
   readonly value: LeaseValue | undefined;
+  /** The node that it is of, by name; known of Flatnet's nodes only. */
+  readonly owner: string | undefined;
 }
 
 export const isReservation = ({ stored }: SeenLease): boolean => stored.leaseId === '0';
@@ -25,6 +27,7 @@ export type Decision =
   | { readonly type: 'full' };
 
 export interface Situation {
+  readonly nodeName: string;
   readonly ranges: SubnetRanges;
   readonly leases: readonly SeenLease[];
   readonly publication: Publication;
@@ -66,15 +69,17 @@ export function decide(situation: Situation): Decision {
 }
 
 /**
- * By the public IP. One that has another address is still this node's if this very run wrote it (the address has
+ * By the public IP, as long as the lease does not name another node: two nodes with one address must not share a
+ * subnet, too. One that has another address is still this node's if this very run wrote it (the address has
  * changed), or if it is the previous subnet and tells the same MAC or public key.
  */
-function isOwn(lease: SeenLease, { publication, held, previous }: Situation): boolean {
+function isOwn(lease: SeenLease, { nodeName, publication, held, previous }: Situation): boolean {
   if (lease.value === undefined) return false;
   const family = publication.publicIps.has(4) ? 4 : 6;
   const ip = publication.publicIps.get(family);
   const theirs = lease.value.publicIps.get(family);
-  if (ip !== undefined && theirs?.equals(ip) === true) return true;
+  const isOthers = lease.owner !== undefined && lease.owner !== nodeName;
+  if (ip !== undefined && theirs?.equals(ip) === true && !isOthers) return true;
   const name = subnetName(lease.subnets);
   if (held !== undefined && name === subnetName(held.subnets) && lease.stored.value === held.value)
     return true;

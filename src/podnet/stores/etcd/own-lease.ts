@@ -14,6 +14,7 @@ import { aboutKey, leasePrefix, subnetName, type Subnets } from './subnet-key.ts
 
 export interface OwnLeaseOptions {
   readonly client: EtcdClient;
+  readonly nodeName: string;
   readonly prefix: string;
   readonly logger: Logger;
   readonly leaseSeconds: number;
@@ -92,11 +93,11 @@ export class OwnLease {
     view: () => Promise<StoreView>,
     signal: AbortSignal,
   ): Promise<HeldLease> {
-    const { previous, random } = this.#options;
+    const { nodeName, previous, random } = this.#options;
     const backoff = new Backoff({ initialMs: 10, maxMs: 500 });
     for (let race = 0; race < RACES && !signal.aborted; race += 1) {
       const seen = await view();
-      const decision = decide({ ...seen, publication, held: this.#last, previous, random });
+      const decision = decide({ ...seen, nodeName, publication, held: this.#last, previous, random });
       if (decision.type !== 'hold') this.#letGoOfTaken(seen.leases, decision);
       const next = await this.#carryOut(decision, publication, seen);
       if (next !== undefined) return this.#hold(next);
@@ -186,9 +187,9 @@ export class OwnLease {
 
   /** Before the lease's own key: whoever hears of that one knows this one already. */
   #about(name: string, { about }: Publication, leaseId: string): Put[] {
-    if (about === undefined) return [];
-    const key = aboutKey(this.#options.prefix, name);
-    return [{ type: 'put', key, value: JSON.stringify(about), leaseId }];
+    const { prefix, nodeName } = this.#options;
+    const value = JSON.stringify({ node: nodeName, ...about });
+    return [{ type: 'put', key: aboutKey(prefix, name), value, leaseId }];
   }
 
   /** The lease's own time, made full; or a new one where it has just ended. */

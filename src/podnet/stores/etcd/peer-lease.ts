@@ -2,9 +2,8 @@ import type { KeyValue } from '../../../etcd/key-value.ts';
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { Cidr } from '../../../net/cidr.ts';
 import type { IpFamily } from '../../../net/ip.ts';
-import type { BackendSettings } from '../../network-config.ts';
 import type { FamilyLease, NodeLease } from '../../node-lease.ts';
-import { readUnderlayMtu } from '../kubernetes/own-annotations.ts';
+import { isUnmet, readUnderlayMtu } from '../kubernetes/own-annotations.ts';
 import type { SeenLease } from './lease-decision.ts';
 import { parseLeaseValue, type LeaseValue } from './lease-value.ts';
 import { parseSubnetName } from './subnet-key.ts';
@@ -16,11 +15,12 @@ export interface ReadSeenLease {
   readonly problems: readonly FlatnetError[];
 }
 
-/** What a key below `subnets/` says. */
+/** What a key below `subnets/` says; `about` is what stands beside it. */
 export function readSeenLease(
   prefix: string,
   stored: KeyValue,
-  backend: BackendSettings['type'],
+  about: string | undefined,
+  unnamedType: 'udp' | 'alloc',
 ): ReadSeenLease {
   const subnets = parseSubnetName(stored.key.slice(prefix.length));
   if (subnets === undefined) {
@@ -33,12 +33,23 @@ export function readSeenLease(
   let value: LeaseValue | undefined;
   const problems: FlatnetError[] = [];
   try {
-    value = parseLeaseValue(stored.key, stored.value, backend === 'alloc' ? 'alloc' : 'udp');
+    value = parseLeaseValue(stored.key, stored.value, unnamedType);
   } catch (error) {
     if (!(error instanceof FlatnetError)) throw error;
     problems.push(error);
   }
-  return { lease: { stored, subnets, value }, problems };
+  return { lease: { stored, subnets, value, owner: ownerOf(about) }, problems };
+}
+
+function ownerOf(about: string | undefined): string | undefined {
+  if (about === undefined) return undefined;
+  try {
+    const { node } = JSON.parse(about) as { node?: unknown };
+    return typeof node === 'string' ? node : undefined;
+  } catch {
+    // Not ours: then the lease is as one of flannel's.
+    return undefined;
+  }
 }
 
 /**
@@ -80,6 +91,9 @@ export function peerLease(
   }
   if (families.size === 0) return { lease: undefined, problems };
   const underlayMtu = readUnderlayMtu(about);
-  const mtu = underlayMtu === undefined ? {} : { underlayMtu };
-  return { lease: { node, offers: value.offers, families, ...mtu }, problems };
+  const told = {
+    ...(underlayMtu === undefined ? {} : { underlayMtu }),
+    ...(isUnmet(about) ? { met: false } : {}),
+  };
+  return { lease: { node, offers: value.offers, families, ...told }, problems };
 }
