@@ -38,11 +38,9 @@ export class NftablesTracer implements Tracer {
     if (walk === undefined) return { kind: 'pass' };
     const first = toWalked(packet);
     const early = packet.inputDevice === undefined ? 'output' : 'prerouting';
-    for (const outcome of walk.walk(`filter-${early}-pre-dnat`, first)) {
-      if (outcome.kind === 'drop' || outcome.kind === 'reject') return { kind: outcome.kind };
-    }
     const endpoints = new Map<string, boolean>();
     for (const outcome of distinct(walk.walk(`nat-${early}`, first))) {
+      if (outcome.kind === 'drop') return { kind: 'drop' };
       if (outcome.kind !== 'dnat') {
         // No draw at all finds an endpoint: one that finds none while others do would be a mistake, and is told too.
         const mark = outcome.kind === 'end' ? outcome.mark : first.mark;
