@@ -40,6 +40,7 @@ export class PortMappings implements PodFeature {
   readonly #claims = new HostPortClaims();
   /** Names of devices by which packets of 127.0.0.0/8 may leave. */
   readonly #devices = new Set<string>();
+  #repairSoon: (() => void) | undefined;
 
   constructor(options: PortMappingsOptions) {
     this.#options = options;
@@ -60,7 +61,9 @@ export class PortMappings implements PodFeature {
     const tables = this.#tables.map(({ table }) => table);
     // A device that is made anew has the setting no more.
     kernel.watch({ groups: ['link'], signal, onEvent: (event) => this.#onLinkEvent(event) });
-    const unwatch = nft.watch(tables, () => queue.addAfter('tables', REPAIR_DELAY_MS));
+    const repairSoon = (): void => queue.addAfter('tables', REPAIR_DELAY_MS);
+    this.#repairSoon = repairSoon;
+    const unwatch = nft.watch(tables, repairSoon);
     await queue.run(signal);
     unwatch();
   }
@@ -76,8 +79,11 @@ export class PortMappings implements PodFeature {
       this.#allowLoopback(record, ports);
       forgetEarlierFlows(this.#options.conntrack, ports, () => this.#nodeAddresses());
     } catch (error) {
-      this.#unmap(record);
-      throw error;
+      // The tables are as they were, or brought to that when they can be read again.
+      this.#mapped.delete(keyOf(record));
+      this.#claims.release(record, ports);
+      this.#repairSoon?.();
+      throw explained(error);
     }
   }
 
@@ -182,6 +188,18 @@ export class PortMappings implements PodFeature {
   #nodeAddresses(): ReadonlySet<string> {
     return new Set(this.#options.kernel.addresses().map(({ ip }) => ip.toString()));
   }
+}
+
+/** What the kernel says that has no nf_tables, or none for the family. */
+const LACKING = new Set(['EAFNOSUPPORT', 'EOPNOTSUPP', 'EPROTONOSUPPORT']);
+
+function explained(error: unknown): unknown {
+  if (!(error instanceof FlatnetError) || !LACKING.has(error.code)) return error;
+  return new FlatnetError(`hostPort: the kernel lacks nf_tables (${error.message})`, {
+    code: 'KERNEL_LACKS',
+    hint: 'modprobe nf_tables, or chain the portmap plugin behind this one (cni.chainedPlugins)',
+    cause: error,
+  });
 }
 
 const keyOf = ({ containerId, ifName }: Attachment): string => `${containerId} ${ifName}`;

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import type { Pod } from 'kubernetes-types/core/v1.js';
 import { describeError, FlatnetError } from '../../errors/flatnet-error.ts';
 import { Backoff, sleep } from '../../timing/backoff.ts';
+import { bandwidthOf } from './bandwidth.ts';
 import type { Attachment, CniRuntime } from './cni-runtime.ts';
 import { podResolvConf } from './dns-config.ts';
 import { podHostsFile } from './hosts-file.ts';
@@ -85,6 +86,7 @@ export class PodSetup {
     if (!hostNetwork && this.#cni.config() === undefined) {
       throw new FlatnetError(NOT_READY, { code: 'CNI_NOT_READY', retryable: true });
     }
+    const capabilityArgs = { portMappings: portMappings(pod), ...bandwidthOf(pod) };
     const sandbox = await Sandbox.create(this.#shared.node, id, {
       hostname: podHostname(pod),
       hostNetwork,
@@ -92,7 +94,6 @@ export class PodSetup {
     });
     if (hostNetwork) return { sandbox, attachment: undefined, podIps: this.#shared.hostIps };
     const { namespace = 'default', name = '', uid = '' } = pod.metadata ?? {};
-    const capabilityArgs = { portMappings: portMappings(pod) };
     const attachment = {
       sandboxId: id,
       netnsPath: sandbox.netnsPath,
