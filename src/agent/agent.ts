@@ -15,6 +15,7 @@ import { PodNetwork } from '../podnet/pod-network.ts';
 import type { ProxyConfig } from '../proxy/config/proxy-config.ts';
 import { tellWithoutEffect } from '../proxy/server/set-up.ts';
 import { sleep } from '../timing/backoff.ts';
+import { AfterBurst } from './after-burst.ts';
 import { holdAgentLock } from './agent-lock.ts';
 import { BackendRollout } from './backend-rollout.ts';
 import { followConfig, setUpNode } from './config-follower.ts';
@@ -64,6 +65,7 @@ class Agent {
   readonly #proxy: ProxyRunner | undefined;
   readonly #metrics: AgentMetrics;
   readonly #problems: NodeProblems;
+  readonly #burst = new AfterBurst();
 
   constructor(options: AgentOptions, foundation: Foundation, signal: AbortSignal) {
     const { nodeName, logger } = options;
@@ -133,6 +135,7 @@ class Agent {
       this.#features.run(signal),
       this.#serveServices(signal),
       this.#followConfig(signal),
+      this.#burst.run(signal),
       ...this.#statusServers(signal),
     ]);
     opened.close();
@@ -186,6 +189,7 @@ class Agent {
           this.#node.setNode(node);
         },
         peer: (node, lease, problems) => {
+          this.#burst.count();
           this.#problems.set(node, 'store', problems);
           if (lease === undefined) this.#network.removePeer(node);
           else this.#network.setPeer(lease);
