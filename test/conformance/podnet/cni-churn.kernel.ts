@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createNetns, deleteNetns, netnsPath } from '../../../src/kernel/netns/netns.ts';
+import { sleep } from '../../../src/timing/backoff.ts';
 import { CniNode } from './cni-node.ts';
 import { removeBuild, SmallCluster } from './small-cluster.ts';
 
@@ -140,14 +141,12 @@ class Churn {
 }
 
 async function killAgentNowAndThen(until: Promise<unknown>): Promise<number> {
+  const over = new AbortController();
+  void until.finally(() => over.abort());
   let kills = 0;
-  let over = false;
-  void until.finally(() => (over = true));
-  const pause = async (ms: number): Promise<void> =>
-    Promise.race([new Promise<void>((resolve) => setTimeout(resolve, ms)), until.then(() => undefined)]);
-  while (!over && kills < AGENT_KILLS) {
-    await pause(1000 + ((kills * 977) % 3000));
-    if (over) break;
+  while (kills < AGENT_KILLS) {
+    await sleep(1000 + ((kills * 977) % 3000), over.signal);
+    if (over.signal.aborted) break;
     await cni.node.stopAgent('SIGKILL');
     kills += 1;
     cni.node.startAgent();

@@ -186,7 +186,7 @@ export class CniDriver {
     const input = JSON.stringify(config);
     const { stdout, failed } = await run(join(folder, plugin), [], { input, env, netns: this.#netns }).then(
       (done) => ({ stdout: done.stdout, failed: false }),
-      (error: { stdout?: string }) => ({ stdout: error.stdout ?? String(error), failed: true }),
+      (error: Error & { stdout?: string }) => ({ stdout: error.stdout ?? error.message, failed: true }),
     );
     if (failed) throw new PluginError(plugin, command, stdout);
     return stdout.trim() === '' ? {} : (JSON.parse(stdout) as Json);

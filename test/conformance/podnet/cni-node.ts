@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, vi } from 'vitest';
+import { vi } from 'vitest';
 import { hostVethName } from '../../../src/cni/host-veth.ts';
 import { LinuxRouteKernel } from '../../../src/kernel/netlink/apply.ts';
 import { netnsPath } from '../../../src/kernel/netns/netns.ts';
@@ -102,8 +102,9 @@ export class CniNode {
       .map(({ name }) => name);
   }
 
+  /** Throws what ping says when there is no answer. */
   async ping(from: Container, to: string): Promise<void> {
-    expect(await this.cluster.inside(from.id, 'ping', '-c1', '-W2', to)).toContain(' 0% packet loss');
+    await this.cluster.inside(from.id, 'ping', '-c1', '-W2', to);
   }
 }
 

@@ -90,7 +90,7 @@ describe('a routed pod', () => {
     await routed.ping(pod, bridged.node.ip);
     routed.node.startAgent(cniOf(routed, 'ptp'));
     await routed.ready();
-    await routed.driver.check(routed.list(), pod);
+    await expect(routed.driver.check(routed.list(), pod)).resolves.toBeUndefined();
   });
 
   test('stays when the node goes over to a bridge, and back', async () => {

@@ -25,6 +25,8 @@ afterAll(async () => {
   removeBuild();
 });
 
+const gc = async (config: object) => cni.node.plugin('GC', 'none', { cniVersion: '1.1.0', ...config });
+const socketPath = () => join(cni.cluster.folder, 'other.sock');
 const attached = ({ id }: Container) => ({ containerID: id, ifname: 'eth0' });
 
 describe('GC', () => {
@@ -57,8 +59,6 @@ describe('GC', () => {
     expect(cni.reservations()).not.toContain('10.244.1.99');
     await cni.driver.del(cni.list(), kept);
   });
-
-  const gc = async (config: object) => cni.node.plugin('GC', 'none', { cniVersion: '1.1.0', ...config });
 
   test('of another network leaves this one alone', async () => {
     const container = cni.container();
@@ -116,7 +116,9 @@ describe('ADD and DEL', () => {
     await cni.add(cni.list(), container);
     const routes = [{ dst: '192.0.2.0/24' }];
     await cni.add(cni.list({ ipam: { type: 'host-local', routes } }), second);
+    expect(cni.veth(second)).toBeDefined();
     await cni.driver.del(cni.list(), second);
+    expect(cni.veth(second)).toBeUndefined();
     await cni.ping(container, '10.244.1.1');
     await cni.driver.del(cni.list(), container);
   });
@@ -191,8 +193,18 @@ describe('STATUS', () => {
   });
 });
 
+async function timed(command: string): Promise<{ code: unknown; ms: number }> {
+  const started = performance.now();
+  const { json } = await cni.node.plugin(
+    command,
+    'c1',
+    { cniVersion: '1.1.0' },
+    { FLATNET_CNI_SOCKET: socketPath() },
+  );
+  return { code: json?.['code'], ms: performance.now() - started };
+}
+
 describe('an agent that is not there', () => {
-  const socketPath = () => join(cni.cluster.folder, 'other.sock');
   let server: Server | undefined;
 
   afterEach(() => {
@@ -200,17 +212,6 @@ describe('an agent that is not there', () => {
     server = undefined;
     rmSync(socketPath(), { force: true });
   });
-
-  async function timed(command: string): Promise<{ code: unknown; ms: number }> {
-    const started = performance.now();
-    const { json } = await cni.node.plugin(
-      command,
-      'c1',
-      { cniVersion: '1.1.0' },
-      { FLATNET_CNI_SOCKET: socketPath() },
-    );
-    return { code: json?.['code'], ms: performance.now() - started };
-  }
 
   const verbs = [
     ['ADD', 11],
