@@ -69,7 +69,7 @@ async function insist(command: string, pod: string, more: object = {}): Promise<
       const { exitCode, stdout } = await plugin(command, pod, more);
       if (exitCode !== 0) throw new Error(`${command} ${pod}: ${stdout}`);
     },
-    { timeout: 60_000, interval: 50 },
+    { timeout: 120_000, interval: 50 },
   );
 }
 
@@ -142,7 +142,7 @@ class Churn {
 
 async function killAgentNowAndThen(until: Promise<unknown>): Promise<number> {
   const over = new AbortController();
-  void until.finally(() => over.abort());
+  void until.catch(() => undefined).finally(() => over.abort());
   let kills = 0;
   while (kills < AGENT_KILLS) {
     await sleep(1000 + ((kills * 977) % 3000), over.signal);
@@ -150,6 +150,7 @@ async function killAgentNowAndThen(until: Promise<unknown>): Promise<number> {
     await cni.node.stopAgent('SIGKILL');
     kills += 1;
     cni.node.startAgent();
+    await cni.ready();
   }
   await until;
   return kills;
