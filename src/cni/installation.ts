@@ -15,7 +15,7 @@ export interface ConflistWish {
 export const PLUGIN_NAME = 'flatnet';
 
 /** What runtimes may ask of the plugin: the keys of `runtimeConfig` that it understands. */
-const CAPABILITIES = { portMappings: true, bandwidth: true, ips: true, mac: true, aliases: true };
+const CAPABILITIES = ['portMappings', 'bandwidth', 'ips', 'mac', 'aliases'];
 
 /**
  * The network configuration list that makes a container runtime call the plugin. `cniVersion` is what runtimes of
@@ -24,10 +24,20 @@ const CAPABILITIES = { portMappings: true, bandwidth: true, ips: true, mac: true
  */
 export function renderConflist({ networkName: name, chainedPlugins, ...wish }: ConflistWish): string {
   const socket = wish.socketPath === wish.defaultSocketPath ? {} : { socketPath: wish.socketPath };
-  const own = { type: PLUGIN_NAME, ...socket, capabilities: CAPABILITIES };
+  // What a plugin behind this one is there for is left to it.
+  const theirs = new Set(chainedPlugins.flatMap(capabilitiesOf));
+  const ours = CAPABILITIES.filter((capability) => !theirs.has(capability));
+  const capabilities = Object.fromEntries(ours.map((capability) => [capability, true]));
+  const own = { type: PLUGIN_NAME, ...socket, capabilities };
   const versions = chainedPlugins.length === 0 ? { cniVersions: ['0.3.1', '0.4.0', '1.0.0', '1.1.0'] } : {};
   const list = { cniVersion: '1.0.0', ...versions, name, plugins: [own, ...chainedPlugins] };
   return `${JSON.stringify(list, null, 2)}\n`;
+}
+
+function capabilitiesOf(plugin: object): string[] {
+  const { capabilities } = plugin as { readonly capabilities?: unknown };
+  if (typeof capabilities !== 'object' || capabilities === null) return [];
+  return Object.entries(capabilities).flatMap(([name, enabled]) => (enabled === true ? [name] : []));
 }
 
 /** Puts the file in place in one step, so that nobody ever reads half of it. Unchanged content is left alone. */
