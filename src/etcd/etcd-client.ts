@@ -65,7 +65,7 @@ export class EtcdClient {
 
   /** The endpoint in use, as it was written. */
   get endpoint(): string {
-    return this.#access.endpoints[this.#current]?.text ?? '';
+    return this.#nameOf(this.#current);
   }
 
   async get(key: string): Promise<{ found: KeyValue | undefined; revision: number }> {
@@ -139,7 +139,7 @@ export class EtcdClient {
         }
         return;
       } catch (thrown) {
-        const error = etcdError(doing, thrown);
+        const error = etcdError(`${doing} (${this.#nameOf(endpoint)})`, thrown);
         if (signal.aborted) return;
         if (error instanceof EtcdError && error.needsToken && attempt === 1 && this.#dropToken()) continue;
         if (isConnectionFailure(error)) this.#giveUp(endpoint);
@@ -186,7 +186,7 @@ export class EtcdClient {
         if (token !== '') metadata.set('token', token);
         return await action(client, metadata);
       } catch (thrown) {
-        const error = etcdError(`${doing} (${this.#access.endpoints[endpoint]?.text ?? ''})`, thrown);
+        const error = etcdError(`${doing} (${this.#nameOf(endpoint)})`, thrown);
         if (error instanceof EtcdError && error.needsToken && !renewedToken && this.#dropToken()) {
           renewedToken = true;
           continue;
@@ -241,6 +241,10 @@ export class EtcdClient {
   #dropToken(): boolean {
     this.#token = undefined;
     return this.#access.username !== undefined;
+  }
+
+  #nameOf(index: number): string {
+    return this.#access.endpoints[index]?.text ?? '';
   }
 
   #giveUp(index: number): void {

@@ -29,7 +29,8 @@ export function isEtcdError(error: unknown, code: string): boolean {
 export function etcdError(doing: string, error: unknown): unknown {
   if (!(error instanceof Error) || !('code' in error) || !('details' in error)) return error;
   const { code, details } = error as ServiceError;
-  return new EtcdError(doing, code, details === '' ? (status[code] ?? String(code)) : details);
+  const words = details.replace(/ Resolution note: $/, '');
+  return new EtcdError(doing, code, words === '' ? (status[code] ?? String(code)) : words);
 }
 
 const RETRYABLE = new Set([

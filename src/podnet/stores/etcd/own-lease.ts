@@ -142,9 +142,12 @@ export class OwnLease {
       const operations = [...about, put];
       const { succeeded } = await this.#options.client.commit(`rewriting ${key}`, conditions, operations);
       if (!succeeded) return undefined;
+      this.#options.logger.info({ lease: key, value }, 'subnet lease written anew');
     }
-    const kind = isReservation(lease) ? 'reservation' : 'lease';
-    this.#options.logger.info({ [kind]: key }, `subnet ${kind} of this node found`);
+    if (this.#held?.key !== key) {
+      const kind = isReservation(lease) ? 'reservation' : 'lease';
+      this.#options.logger.info({ [kind]: key }, `subnet ${kind} of this node found`);
+    }
     return { subnets: lease.subnets, key, value, ...time };
   }
 

@@ -5,8 +5,8 @@ import type { Subnets } from './subnet-key.ts';
 
 export type SubnetRanges = ReadonlyMap<IpFamily, SubnetRange>;
 
-/** flannel draws from the first hundred free subnets, so that nodes which start together seldom want the same one. */
-const CANDIDATES = 100;
+/** Drawn from the first that are free (flannel: a hundred), so that nodes which start together seldom want the same. */
+const CANDIDATES = 1000;
 
 /** Whether the subnets are what a node may have now: of every family that there is, and of no other. */
 export function isCompatible(ranges: SubnetRanges, subnets: Subnets): boolean {
