@@ -141,13 +141,13 @@ export class SmallNode {
     return stdout;
   }
 
-  async ready(): Promise<void> {
+  async ready(timeout = 30_000): Promise<void> {
     await vi.waitFor(
       async () => {
         const text = await this.http('/readyz').catch(String);
         if (text !== 'ok') throw new Error(`${this.name} is not ready: ${text}\n${this.log}`);
       },
-      { timeout: 60_000, interval: 50 },
+      { timeout, interval: 50 },
     );
   }
 

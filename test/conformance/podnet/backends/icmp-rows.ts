@@ -25,9 +25,10 @@ export function icmpRows(subject: Subject, scene: () => Scene): void {
 
   // A router between the nodes would answer to a node, which cannot tell the pod.
   const nextNodes = others.filter((to) => to === 'near' || subject.inheritsTtl !== true);
+  const atHome = Array.from({ length: subject.hopsAtHome ?? 1 }, (_, index) => index + 1);
   const hops = [
-    ...others.map((to) => ({ hop: 1, to, at: 1 })),
-    ...nextNodes.map((to) => ({ hop: 2, to, at: to === 'near' ? 2 : 3 })),
+    ...others.flatMap((to) => atHome.map((hop) => ({ hop, to, at: 1 }))),
+    ...nextNodes.map((to) => ({ hop: atHome.length + 1, to, at: to === 'near' ? 2 : 3 })),
   ];
   test.concurrent.each(families.flatMap((family) => hops.map((hop) => ({ ...hop, family }))))(
     'IPv$family: time exceeded at hop $hop to the $to pod comes from node $at',

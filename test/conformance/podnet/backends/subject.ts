@@ -17,6 +17,8 @@ export interface Subject {
   readonly complaint?: RegExp;
   /** The outer packet's time to live is the inner's: routers between nodes answer to nobody who could tell the pod. */
   readonly inheritsTtl?: boolean;
+  /** How often the sender's node counts a packet's time to live down: its kernel, and a worker if it has one. */
+  readonly hopsAtHome?: number;
   /** More fields of the agents' configuration. */
   readonly agent?: object;
 }
@@ -78,6 +80,7 @@ const SUBJECTS = {
     overhead: 28,
     devices: ['flannel0'],
     reaches: EVERYWHERE,
+    hopsAtHome: 2,
   },
   ipip: {
     name: 'ipip',

@@ -3,7 +3,7 @@ import { icmpRows } from './icmp-rows.ts';
 import { reachRows } from './reach-rows.ts';
 import { repairRows } from './repair-rows.ts';
 import { Scene } from './scene.ts';
-import type { Subject } from './subject.ts';
+import { SLOWNESS, type Subject } from './subject.ts';
 
 /** What every backend does, seen from pods, nodes and outside, with agents as users have them. */
 export function describeBackend(subject: Subject): void {
@@ -16,7 +16,7 @@ export function describeBackend(subject: Subject): void {
 
     beforeAll(async () => {
       scene = await Scene.start(subject);
-    }, 90_000);
+    }, 60_000 * SLOWNESS);
     afterAll(async () => scene?.stop());
 
     reachRows(subject, current);
