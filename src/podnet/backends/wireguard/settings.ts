@@ -6,7 +6,7 @@ import { underlayMtu } from '../underlay-mtu.ts';
  * `separate`: a device for each family, IPv4 pods over IPv4 and IPv6 pods over IPv6. The others: one device for both,
  * over IPv4, over IPv6, or over what is more likely to get through (`auto`).
  */
-export type WireguardMode = 'separate' | 'auto' | 'ipv4' | 'ipv6';
+type WireguardMode = 'separate' | 'auto' | 'ipv4' | 'ipv6';
 
 export interface WireguardSettings {
   readonly type: 'wireguard';
