@@ -137,8 +137,9 @@ describe('bandwidth of a pod', () => {
 
   test('leaves no device behind: by DEL, and by GC of what nobody deleted', async () => {
     expect(devices()).toHaveLength(1);
-    await feature.remove(record({}));
-    await feature.remove(record({}));
+    await feature.remove(record({}), record({ egressRate: MEGABIT }));
+    // As for an interface that no record tells of.
+    await feature.remove(record({}), undefined);
     expect(devices()).toEqual([]);
     feature.add(record({ egressRate: MEGABIT }));
     await feature.gc(() => true);

@@ -45,7 +45,9 @@ export class Bandwidth implements PodFeature {
   }
 
   /** The buckets on the veth go with it. */
-  async remove(attachment: Attachment): Promise<void> {
+  async remove(attachment: Attachment, record: AttachmentRecord | undefined): Promise<void> {
+    // Most pods have no limit: DEL need not ask the kernel.
+    if (record !== undefined && (record.runtimeConfig.bandwidth?.egressRate ?? 0) === 0) return;
     const ifb = this.#options.kernel.link(ifbName(attachment));
     if (ifb !== undefined) await this.#delete(ifb);
   }
