@@ -44,7 +44,7 @@ export class AgentMetrics {
   }
 
   cniRequest(command: string, code: number, durationMs: number): void {
-    const known = ['ADD', 'DEL', 'CHECK', 'VERSION'].includes(command) ? command : 'other';
+    const known = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'VERSION'].includes(command) ? command : 'other';
     this.#requests.inc({ command: known, code: String(code) });
     this.#durations.observe({ command: known }, durationMs / 1000);
   }
