@@ -20,6 +20,8 @@ const SCOPE_GLOBAL = 0;
 /** What rtnetlink makes: everything but the devices and peers that a backend's own driver has. */
 export class KernelEntries implements EntryDriver {
   readonly #kernel: RouteKernel;
+  /** Known until the current turn of the event loop ends: a peer's entries all stand on one device. */
+  readonly #indexes = new Map<string, number>();
 
   constructor(kernel: RouteKernel) {
     this.#kernel = kernel;
@@ -68,12 +70,13 @@ export class KernelEntries implements EntryDriver {
     const kernel = this.#kernel;
     switch (entry.kind) {
       case 'link':
+        this.#indexes.clear();
         if (entry.type === 'vxlan') putVxlanLink(kernel, entry);
         if (entry.type === 'ipip') putIpipLink(kernel, entry);
         return;
       case 'address':
         kernel.replaceAddress({
-          link: indexOf(kernel, entry.device),
+          link: this.#indexOf(entry.device),
           ip: entry.address.ip,
           prefixLength: entry.address.prefixLength,
           // Nobody else can have it: waiting a second for duplicate address detection would only cost packets.
@@ -81,19 +84,20 @@ export class KernelEntries implements EntryDriver {
         });
         return;
       case 'neighbour':
-        kernel.setNeighbour({ link: indexOf(kernel, entry.device), ip: entry.ip, mac: entry.mac });
+        kernel.setNeighbour({ link: this.#indexOf(entry.device), ip: entry.ip, mac: entry.mac });
         return;
       case 'fdb':
-        kernel.setFdbEntry({ link: indexOf(kernel, entry.device), mac: entry.mac, destination: entry.via });
+        kernel.setFdbEntry({ link: this.#indexOf(entry.device), mac: entry.mac, destination: entry.via });
         return;
       case 'route':
-        kernel.replaceRoute(asRoute(kernel, entry));
+        kernel.replaceRoute(asRoute(entry, this.#indexOf(entry.device)));
         return;
       default:
     }
   }
 
   remove(entry: Entry): void {
+    if (entry.kind === 'link') this.#indexes.clear();
     const link = entry.kind === 'route' ? undefined : this.#kernel.link(entry.device)?.index;
     try {
       if (entry.kind === 'route') {
@@ -105,6 +109,15 @@ export class KernelEntries implements EntryDriver {
       const gone = ['ESRCH', 'ENOENT', 'ENODEV', 'EADDRNOTAVAIL'];
       if (!(error instanceof FlatnetError) || !gone.includes(error.code)) throw error;
     }
+  }
+
+  #indexOf(device: string): number {
+    const known = this.#indexes.get(device);
+    if (known !== undefined) return known;
+    const index = indexOf(this.#kernel, device);
+    if (this.#indexes.size === 0) queueMicrotask(() => this.#indexes.clear());
+    this.#indexes.set(device, index);
+    return index;
   }
 }
 
@@ -158,11 +171,11 @@ export function inOrder<T extends Entry>(entries: readonly T[]): T[] {
   return [...entries].sort((a, b) => KIND_ORDER.indexOf(a.kind) - KIND_ORDER.indexOf(b.kind));
 }
 
-function asRoute(kernel: RouteKernel, entry: Extract<Entry, { kind: 'route' }>): NewRoute {
+function asRoute(entry: Extract<Entry, { kind: 'route' }>, link: number): NewRoute {
   return {
     destination: entry.destination,
     ...(entry.via === undefined ? {} : { gateway: entry.via }),
-    link: indexOf(kernel, entry.device),
+    link,
     onlink: entry.onlink,
     ...(entry.mtu === undefined ? {} : { mtu: entry.mtu }),
     protocol: ROUTE_PROTOCOL,
