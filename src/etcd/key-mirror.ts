@@ -17,28 +17,42 @@ export interface KeyMirrorHandler {
   refuse?(list: KeyList): void;
 }
 
+/** From when etcd has come back with an older state until what it no longer has counts as gone. */
+const GRACE_MS = 30_000;
+
 /**
  * The keys under a prefix: a list, then a watch. After a lost connection the watch goes on where it was; when etcd no
- * longer has that revision (compaction), or has gone back behind it (another database), everything is listed again
- * and the difference is told, deletions too.
+ * longer has that revision (compaction), or has gone back behind it (an old copy of the database, or an empty one),
+ * everything is listed again and the difference is told, deletions too; those of the latter case after a while, in which
+ * their owners may write them again.
  */
 export class KeyMirror {
   readonly #client: EtcdClient;
   readonly #prefix: string;
   readonly #handler: KeyMirrorHandler;
   readonly #logger: Logger;
+  readonly #graceMs: number;
   readonly #keys = new Map<string, KeyValue>();
   readonly #backoff = new Backoff({ initialMs: 100, maxMs: 5000 });
   /** Undefined until a list is complete, and when etcd cannot go on from there. */
   #revision: number | undefined;
   #hasSynced = false;
   #failure: unknown;
+  /** The next list is of an etcd that has gone back. */
+  #hasGoneBack = false;
 
-  constructor(client: EtcdClient, prefix: string, handler: KeyMirrorHandler, logger: Logger) {
+  constructor(
+    client: EtcdClient,
+    prefix: string,
+    handler: KeyMirrorHandler,
+    logger: Logger,
+    graceMs = GRACE_MS,
+  ) {
     this.#client = client;
     this.#prefix = prefix;
     this.#handler = handler;
     this.#logger = logger;
+    this.#graceMs = graceMs;
   }
 
   get hasSynced(): boolean {
@@ -77,9 +91,10 @@ export class KeyMirror {
     if (signal.aborted) return undefined;
     this.#handler.refuse?.(list);
     const listed = new Set(list.keys.map(({ key }) => key));
-    for (const [key, old] of this.#keys) {
-      if (!listed.has(key)) this.#delete(key, old);
-    }
+    const missing = [...this.#keys].filter(([key]) => !listed.has(key));
+    if (this.#hasGoneBack) void this.#deleteLater(missing, signal);
+    else for (const [key, old] of missing) this.#delete(key, old);
+    this.#hasGoneBack = false;
     for (const keyValue of list.keys) {
       if (this.#keys.get(keyValue.key)?.modRevision !== keyValue.modRevision) this.#put(keyValue);
     }
@@ -113,6 +128,20 @@ export class KeyMirror {
     this.#handler.put(keyValue);
   }
 
+  /** Those that nobody has written in the meantime. */
+  async #deleteLater(missing: readonly (readonly [string, KeyValue])[], signal: AbortSignal): Promise<void> {
+    if (missing.length === 0) return;
+    this.#logger.warn(
+      { keys: missing.length, graceMs: this.#graceMs },
+      'etcd has lost keys; they stay for a while',
+    );
+    await sleep(this.#graceMs, signal);
+    if (signal.aborted) return;
+    for (const [key, old] of missing) {
+      if (this.#keys.get(key) === old) this.#delete(key, old);
+    }
+  }
+
   #delete(key: string, old: KeyValue): void {
     this.#keys.delete(key);
     this.#handler.deleted(old);
@@ -128,6 +157,7 @@ export class KeyMirror {
     if (isEtcdError(error, 'ETCD_COMPACTED') || isEtcdError(error, 'ETCD_REWOUND')) {
       this.#logger.info({ error: describeError(error) }, 'etcd cannot go on from there: listing again');
       this.#revision = undefined;
+      this.#hasGoneBack ||= isEtcdError(error, 'ETCD_REWOUND');
     } else {
       // The first word of an outage; what follows says the same again.
       const known = this.#failure instanceof FlatnetError && this.#failure.message === describeText(error);

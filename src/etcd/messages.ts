@@ -77,7 +77,7 @@ export interface WatchRequest {
   };
 }
 
-export interface RawEvent {
+interface RawEvent {
   /** 0: put, 1: delete. */
   readonly type: number;
   readonly kv: RawKeyValue;

@@ -253,7 +253,8 @@ describe('time', () => {
     expect(a.peers.size).toBe(1);
     await etcd.ctl('put', `${PREFIX}/config`, CONFIG);
     await until(keys).toEqual(subnets.map((subnet) => SUBNETS + subnet).toSorted());
-    await until(() => [...a.peers.keys()]).toEqual([b.subnet]);
+    await until(() => [a.store.failure, b.store.failure]).toEqual([undefined, undefined]);
+    expect([a.gone, b.gone]).toEqual([[], []]);
     expect([a.subnet, b.subnet]).toEqual(subnets);
   });
 

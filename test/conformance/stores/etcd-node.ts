@@ -27,6 +27,8 @@ export class EtcdNode {
   publication: Publication;
   readonly peers = new Map<string, NodeLease>();
   readonly problems = new Map<string, string>();
+  /** Peers that were there and then were not, in this order. */
+  readonly gone: string[] = [];
   self: OwnNode | undefined;
   synced = false;
   publishes = true;
@@ -58,8 +60,8 @@ export class EtcdNode {
           if (this.publishes) this.store.publish(this.publication);
         },
         peer: (name, lease, problems) => {
-          if (lease === undefined) this.peers.delete(name);
-          else this.peers.set(name, lease);
+          if (lease === undefined && this.peers.delete(name)) this.gone.push(name);
+          if (lease !== undefined) this.peers.set(name, lease);
           if (problems.length === 0) this.problems.delete(name);
           else this.problems.set(name, problems.map(({ message }) => message).join('\n'));
         },
