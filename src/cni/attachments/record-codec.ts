@@ -24,6 +24,7 @@ const schema = z.object({
   mode: z.enum(['bridge', 'ptp']),
   hostInterface: z.string().refine(isInterfaceName),
   addresses: z.array(address),
+  mtu: z.int().optional(),
   pool: z.object({ network: z.string(), dataDir: z.string().optional() }).optional(),
   runtimeConfig: z.object({
     portMappings: z.array(
@@ -85,6 +86,7 @@ export function parseRecord(text: string): AttachmentRecord {
     containerId: containerID,
     ifName: ifname,
     pod: rest.pod,
+    mtu: rest.mtu,
     addresses: addresses.map(({ address: own, gateway }) => ({ ...own, gateway })),
     pool: pool && { network: pool.network, dataDir: pool.dataDir },
     runtimeConfig: {

@@ -20,8 +20,6 @@ export interface PluginConfig {
   readonly dns: Dns | undefined;
   /** With `args.cni` taken in, an older way to say the same. */
   readonly runtimeConfig: RuntimeConfig;
-  /** The file that flannel's configuration reads the node's range from. */
-  readonly subnetFile: string | undefined;
 }
 
 const strings = z.array(z.string()).optional();
@@ -50,7 +48,7 @@ const own = z.looseObject({
 
 /**
  * What flannel's plugin hands on to the bridge plugin. The gateway, masquerading and the range are the agent's, as
- * they were flannel's.
+ * they were flannel's; `subnetFile` and `dataDir` are not needed for that.
  */
 const delegate = z.looseObject({
   type: mode,
@@ -65,7 +63,6 @@ const delegate = z.looseObject({
 const flannel = z.looseObject({
   delegate: delegate.prefault({}),
   ipam: ipamSchema.nullish(),
-  subnetFile: z.string().optional(),
 });
 
 const args = z.looseObject({
@@ -102,10 +99,9 @@ export function parsePluginConfig(raw: unknown): PluginConfig {
       mtu: size,
       hairpin: hairpinMode,
       ipam: ipam ?? undefined,
-      subnetFile: undefined,
     };
   }
-  const { delegate: handed, ipam, subnetFile } = valid(flannel, raw);
+  const { delegate: handed, ipam } = valid(flannel, raw);
   return {
     ...shared,
     mode: handed.type ?? 'bridge',
@@ -113,7 +109,6 @@ export function parsePluginConfig(raw: unknown): PluginConfig {
     mtu: handed.mtu,
     hairpin: handed.hairpinMode,
     ipam: ipam ?? undefined,
-    subnetFile,
   };
 }
 
