@@ -29,6 +29,7 @@ import { NodePair, type BenchNode } from './node-pair.ts';
 const NETWORK = Cidr.parse('10.244.0.0/16');
 const MASQUERADE_BIT = 14;
 const LOGGER = createLogger('bench', 'error');
+const WIREGUARD_SOCKET = '/var/run/wireguard/flannel-wg.sock';
 const SERVICES = Cidr.parse('10.96.0.0/16');
 
 /**
@@ -42,8 +43,10 @@ export async function buildFlatnetPath(
 ): Promise<MeasuredPath> {
   const pair = new NodePair(prefix);
   const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
+  const sockets: string[] = [];
   const close = (): void => {
     pair.close();
+    for (const socket of sockets) rmSync(socket, { force: true });
     rmSync(folder, { recursive: true });
   };
   try {
@@ -59,9 +62,11 @@ export async function buildFlatnetPath(
       if (there === undefined) throw new Error('two nodes make a pair');
       await programOnce(node, local, opened, leaseOf(there.opened.backend, there.local));
       // Both have the name that flannel gives the device, and the folder of the sockets knows no namespaces.
-      const socket = '/var/run/wireguard/flannel-wg.sock';
-      if (existsSync(socket))
-        renameSync(socket, `${socket.slice(0, -'.sock'.length)}-${prefix}-${index}.sock`);
+      if (existsSync(WIREGUARD_SOCKET)) {
+        const socket = WIREGUARD_SOCKET.replace('.sock', `-${prefix}-${index}.sock`);
+        renameSync(WIREGUARD_SOCKET, socket);
+        sockets.push(socket);
+      }
       connectPod(node, local, podMtu([opened.backend], local));
       if (rules) await loadRules(node, local, opened.backend);
     }

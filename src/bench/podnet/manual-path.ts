@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { run } from '../../kernel/exec/run.ts';
 import { netnsPath } from '../../kernel/netns/netns.ts';
 import type { BackendSettings } from '../../podnet/network-config.ts';
@@ -116,12 +119,14 @@ function vxlanCommands(vni: number, port: number, here: number, there: number): 
 async function buildWireguard(prefix: string, { nodes }: NodePair): Promise<void> {
   const device = (node: number): string => `wg${prefix.slice(-8)}${node}`;
   const keys = await Promise.all(nodes.map(async () => (await run('wg', ['genkey'])).stdout));
+  const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
   for (const [index, node] of nodes.entries()) {
     const netns = node.netns.fd;
     const [here, there] = [index + 1, 2 - index];
     await run('wireguard-go', [device(here)], { netns });
-    const listen = ['set', device(here), 'listen-port', '51820', 'private-key', '/dev/stdin'];
-    await run('wg', listen, { netns, input: keys[index] ?? '' });
+    const keyFile = join(folder, `key-${here}`);
+    writeFileSync(keyFile, keys[index] ?? '', { mode: 0o600 });
+    await run('wg', ['set', device(here), 'listen-port', '51820', 'private-key', keyFile], { netns });
     const { stdout: peer } = await run('wg', ['pubkey'], { input: keys[1 - index] ?? '' });
     const words = `peer ${peer.trim()} endpoint 172.30.0.${there}:51820 allowed-ips 10.244.${there}.0/24`;
     await run('wg', ['set', device(here), ...words.split(' ')], { netns });
@@ -130,6 +135,7 @@ async function buildWireguard(prefix: string, { nodes }: NodePair): Promise<void
       `ip route add 10.244.${there}.0/24 dev ${device(here)}`,
     ]);
   }
+  rmSync(folder, { recursive: true });
 }
 
 /** Raw packets in datagrams between a TUN device and UDP: what flannel's udp backend does, too. */

@@ -1,3 +1,4 @@
+import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { LinuxRouteKernel } from '../../kernel/netlink/apply.ts';
 import { createNetns, deleteNetns, Netns } from '../../kernel/netns/netns.ts';
 import { Ip } from '../../net/ip.ts';
@@ -33,7 +34,7 @@ export class NodePair {
   close(): void {
     for (const { kernel, netns } of this.nodes) {
       // Their workers end with them; a worker would keep the namespace.
-      for (const { index, kind } of kernel.links()) if (kind === 'tun') kernel.deleteLink(index);
+      for (const { index, kind } of kernel.links()) if (kind === 'tun') deleteIfThere(kernel, index);
       kernel.close();
       netns.close();
     }
@@ -48,5 +49,14 @@ export class NodePair {
     }
     const netns = Netns.named(node);
     return { netns, pod, kernel: LinuxRouteKernel.open(netns.fd), ip: Ip.parse(`172.30.0.${index}`) };
+  }
+}
+
+/** One whose program was ended a moment ago may go by itself. */
+function deleteIfThere(kernel: LinuxRouteKernel, link: number): void {
+  try {
+    kernel.deleteLink(link);
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.code !== 'ENODEV') throw error;
   }
 }
