@@ -116,11 +116,13 @@ async function churn(config: object, seed: number): Promise<Witness> {
 
   await Promise.all(Array.from({ length: NODES }, async (_, index) => start(index)));
   for (let round = 0; round < 5; round += 1) {
-    const doing = Array.from({ length: 15 }, async () => {
+    const doing: Promise<unknown>[] = Array.from({ length: 15 }, async () => {
       const index = pick(NODES);
       await (running.has(index) ? end(index) : start(index));
     });
-    if (round === 2) doing.push(one.stop().then(async () => one.start()));
+    if (round === 1) doing.push(one.stop().then(async () => one.start()));
+    // Other divisions of the network, while some still claim by the former one.
+    if (round === 3) doing.push(divide(one, config, [27, 26, 27, 26, 27]));
     await Promise.allSettled(doing);
     // A good part of them is at work again, not all: the next round comes in the middle of it.
     await expect.poll(() => heldSubnets().length, { timeout: 60_000 }).toBeGreaterThan(running.size * 0.6);
@@ -132,6 +134,11 @@ async function churn(config: object, seed: number): Promise<Witness> {
   // Everybody knows everybody else.
   await expect.poll(fewestPeers, { timeout: 60_000 }).toBe(NODES - 1);
   return witness;
+}
+
+async function divide(on: RealEtcd, config: object, lengths: readonly number[]): Promise<void> {
+  for (const SubnetLen of lengths)
+    await on.ctl('put', `${PREFIX}/config`, JSON.stringify({ ...config, SubnetLen }));
 }
 
 const heldSubnets = (): string[] =>

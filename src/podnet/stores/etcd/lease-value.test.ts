@@ -126,6 +126,8 @@ describe("values, byte for byte flannel's", () => {
   test.each([
     ['', 'etcd /k: is "", which is not JSON'],
     ['[]', 'etcd /k: '],
+    [`{"BackendData":${'['.repeat(90_000)}${']'.repeat(90_000)}}`, 'which is JSON of more than 32 levels'],
+    [`{"PublicIP":"192.0.2.1","FlatnetBackends":[${'{},'.repeat(999)}{}]}`, 'FlatnetBackends: '],
     ['{}', 'etcd /k: PublicIP: '],
     ['{"PublicIP":7}', 'etcd /k: PublicIP: '],
     ['{"PublicIP":"x"}', 'etcd /k: PublicIP is "x", not an IPv4 address'],

@@ -3,6 +3,7 @@ import { FlatnetError } from '../../../errors/flatnet-error.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
 import type { Offer } from '../../node-lease.ts';
+import { parseLeaseJson } from '../lease-json.ts';
 import type { Publication } from '../lease-store.ts';
 
 /** What the value of a lease says. */
@@ -20,6 +21,9 @@ const NO_HOSTS: Readonly<Record<IpFamily, readonly Cidr[]>> = {
   6: ['::/127', 'ff00::/8'].map((text) => Cidr.parse(text)),
 };
 
+/** A cluster that rolls has two, one that changes its mind on the way three. */
+const MOST_OFFERS = 8;
+
 const offerFields = {
   BackendType: z.string().min(1).optional(),
   BackendData: z.unknown().optional(),
@@ -30,7 +34,7 @@ const schema = z.looseObject({
   PublicIP: z.string(),
   PublicIPv6: z.string().nullish(),
   ...offerFields,
-  FlatnetBackends: z.array(z.looseObject(offerFields)).optional(),
+  FlatnetBackends: z.array(z.looseObject(offerFields)).max(MOST_OFFERS).optional(),
 });
 
 /**
@@ -63,9 +67,9 @@ function offerJson({ type, data }: Offer): object {
 export function parseLeaseValue(key: string, text: string, unnamedType: 'udp' | 'alloc'): LeaseValue {
   let raw: unknown;
   try {
-    raw = JSON.parse(text);
+    raw = parseLeaseJson(text);
   } catch (cause) {
-    throw leaseError(key, `is ${quote(text)}, which is not JSON`, cause);
+    throw leaseError(key, `is ${quote(text)}, which is ${(cause as Error).message}`, cause);
   }
   const result = schema.safeParse(raw);
   if (!result.success) {
