@@ -88,14 +88,16 @@ test('what needs a start of the agent is told by field', async () => {
 
 const withBackend = (backend: string) => HEAD.replace('0/16}', `0/16, Backend: ${backend}}`);
 
-test('another backend is taken, one that is refused is told and tried again when the file changes', async () => {
+test('another backend is taken, one that is refused is told and can be withdrawn', async () => {
   writeFileSync(path, withBackend('{Type: host-gw}'));
   expect(await takenAre('host-gw auto')).toBe(true);
   refused.add('udp');
   writeFileSync(path, withBackend('{Type: udp}'));
   expect(await logged('no udp here')).toBe(true);
+  writeFileSync(path, withBackend('{Type: host-gw}'));
+  expect(await takenAre('host-gw auto', 'host-gw auto')).toBe(true);
   writeFileSync(path, withBackend('{Type: udp, MTU: 1400}'));
-  expect(await takenAre('host-gw auto', 'udp 1400')).toBe(true);
+  expect(await takenAre('host-gw auto', 'host-gw auto', 'udp 1400')).toBe(true);
 });
 
 test('other ranges of pods need a start, and no backend is changed with them', async () => {

@@ -26,6 +26,8 @@ export interface ConfigFollowerOptions {
 export async function followConfig(options: ConfigFollowerOptions, signal: AbortSignal): Promise<void> {
   const { paths, logger } = options;
   let current = options.config;
+  /** Whether one was refused since: going back to what is taken withdraws it. */
+  let refused = false;
   let turn: Promise<void> = Promise.resolve();
   const attempt = async (action: () => Promise<void>): Promise<void> => {
     try {
@@ -47,9 +49,11 @@ export async function followConfig(options: ConfigFollowerOptions, signal: Abort
     });
     await attempt(async () => {
       const { network } = next;
-      if (network === undefined || isDeepStrictEqual(current.network, network)) return;
+      if (network === undefined || (!refused && isDeepStrictEqual(current.network, network))) return;
       if (!isDeepStrictEqual(withoutBackend(current.network), withoutBackend(network))) return;
+      refused = true;
       await options.takeNetwork(network);
+      refused = false;
       current = { ...current, network };
     });
   };
