@@ -101,6 +101,11 @@ export class SmallFabric {
     this.#kernel.replaceRoute({ destination, gateway: Ip.parse(via) });
   }
 
+  /** What the router takes towards the second subnet, bytes: packets that are larger it divides or refuses. */
+  set farMtu(mtu: number) {
+    this.#kernel.changeLink(this.#kernel.link(BRIDGES[31])?.index ?? 0, { mtu });
+  }
+
   close(): void {
     this.#kernel.close();
     this.netns.close();

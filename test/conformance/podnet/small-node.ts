@@ -141,7 +141,7 @@ export class SmallNode {
     return stdout;
   }
 
-  async ready(timeout = 30_000): Promise<void> {
+  async ready(timeout = 60_000): Promise<void> {
     await vi.waitFor(
       async () => {
         const text = await this.http('/readyz').catch(String);

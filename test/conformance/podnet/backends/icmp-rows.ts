@@ -9,6 +9,8 @@ import { SLOWNESS, UNDERLAY_MTU, type Subject } from './subject.ts';
 /** Nobody listens there (RFC 863, discard). */
 const CLOSED_PORT = 9;
 
+const NARROW_MTU = 1400;
+
 /** What the network says of packets that it does not deliver, and that it says so of every one. */
 export function icmpRows(subject: Subject, scene: () => Scene): void {
   const { families, reaches } = subject;
@@ -72,6 +74,27 @@ export function icmpRows(subject: Subject, scene: () => Scene): void {
       scene().cluster.fabric.addRoute(to.ip(family), scene().host(way).ip(family));
       const what = { from: scene().party('router'), to, family, mtu, packets: 'whole' } as const;
       expect((await sweep(what)).lost).toBe('');
+    },
+  );
+}
+
+/** A router on the way that takes less than the nodes' own interfaces: all alone, for all packets are concerned. */
+export function narrowPathRows(subject: Subject, scene: () => Scene): void {
+  const families = subject.reaches.far ? subject.families : [];
+  test.each(
+    families.flatMap((family) => (['whole', 'divide'] as const).map((packets) => ({ family, packets }))),
+  )(
+    'IPv$family: over a path that is narrower between the nodes, no packet is lost silently ($packets)',
+    async ({ family, packets }) => {
+      const { fabric } = scene().cluster;
+      fabric.farMtu = NARROW_MTU;
+      try {
+        const mtu = NARROW_MTU - subject.overhead;
+        const what = { from: scene().party('here'), to: scene().party('far'), family, mtu, packets };
+        expect((await sweep(what)).lost).toBe('');
+      } finally {
+        fabric.farMtu = UNDERLAY_MTU;
+      }
     },
   );
 }

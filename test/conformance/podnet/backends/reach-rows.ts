@@ -1,21 +1,21 @@
 import { expect, test } from 'vitest';
 import { API_HOST } from '../small-cluster.ts';
 import type { Scene } from './scene.ts';
-import { LARGE, UNDERLAY_MTU, type Subject } from './subject.ts';
+import { UNDERLAY_MTU, type Subject } from './subject.ts';
 import { transfer } from './transfer.ts';
 
 const SMALL = 10_000;
 
 /** Who reaches whom, with what checksum and under which address. */
 export function reachRows(subject: Subject, scene: () => Scene): void {
-  const { families, reaches } = subject;
+  const { families, reaches, large = SMALL } = subject;
   const far = [...(reaches.near ? ['near'] : []), ...(reaches.far ? ['far'] : [])];
 
   test.concurrent.each(families.flatMap((family) => ['neighbour', ...far].map((to) => ({ family, to }))))(
     'IPv$family: a pod and the $to pod reach each other under their own addresses, large transfers arrive unchanged',
     async ({ family, to }) => {
       const [a, b] = [scene().party('here'), scene().party(to)];
-      const there = await transfer(a, b, family, LARGE);
+      const there = await transfer(a, b, family, large);
       expect(there.arrived).toBe(there.sent);
       expect(there.source).toBe(a.ip(family));
       const back = await transfer(b, a, family, SMALL);

@@ -37,7 +37,7 @@ export function repairRows(subject: Subject, scene: () => Scene): void {
     );
     await node.stopAgent('SIGKILL');
     node.startAgent();
-    await node.ready(30_000 * SLOWNESS);
+    await node.ready(60_000 * SLOWNESS);
     for (const output of await Promise.all(pings)) expect(output).toContain(' 0% packet loss');
     expect(entries(node)).toEqual(before);
     expect(devices.map((device) => node.kernel.link(device)?.index)).toEqual(indexes);
@@ -78,7 +78,7 @@ export function repairRows(subject: Subject, scene: () => Scene): void {
     const before = entries(node);
     await cluster.reboot(node);
     node.startAgent();
-    await node.ready(30_000 * SLOWNESS);
+    await node.ready(60_000 * SLOWNESS);
     await scene().addPod('near', node);
     await scene().converged();
     await vi.waitFor(() => expect(entries(node)).toEqual(before), { timeout: REPAIR_MS, interval: 10 });

@@ -35,7 +35,7 @@ export class Scene {
     const scene = new Scene(subject, cluster);
     try {
       for (const node of cluster.nodes) node.startAgent();
-      await Promise.all(cluster.nodes.map(async (node) => node.ready(30_000 * SLOWNESS)));
+      await Promise.all(cluster.nodes.map(async (node) => node.ready(60_000 * SLOWNESS)));
       const [one, two, three] = [cluster.node(1), cluster.node(2), cluster.node(3)];
       await Promise.all([
         scene.addPod('here', one),

@@ -19,12 +19,19 @@ export interface Subject {
   readonly inheritsTtl?: boolean;
   /** How often the sender's node counts a packet's time to live down: its kernel, and a worker if it has one. */
   readonly hopsAtHome?: number;
+  /** Only these: where the rest is told by another subject, and a cluster is slow to build. */
+  readonly rows?: 'reach';
+  /** Bytes that a large transfer moves. */
+  readonly large?: number;
   /** More fields of the agents' configuration. */
   readonly agent?: object;
 }
 
 /** Its nftables mode, which is the default, cannot be where a kernel has no nftables. */
 const WITHOUT_PROXY = { proxy: { enabled: false } } as const;
+const LARGE = 50_000_000;
+/** Through a program of user space, or in a machine that is one. */
+const MODERATE = 20_000_000;
 const EVERYWHERE = { near: true, far: true } as const;
 
 /**
@@ -67,6 +74,7 @@ const SUBJECTS = {
   },
   wireguard: {
     name: 'wireguard',
+    large: MODERATE,
     backend: { Type: 'wireguard' },
     families: [4, 6],
     overhead: 80,
@@ -75,6 +83,7 @@ const SUBJECTS = {
   },
   udp: {
     name: 'udp',
+    large: MODERATE,
     backend: { Type: 'udp' },
     families: [4],
     overhead: 28,
@@ -84,6 +93,7 @@ const SUBJECTS = {
   },
   ipip: {
     name: 'ipip',
+    large: MODERATE,
     backend: { Type: 'ipip' },
     families: [4],
     overhead: 20,
@@ -94,6 +104,8 @@ const SUBJECTS = {
   },
   'ipip-direct': {
     name: 'ipip with DirectRouting',
+    rows: 'reach',
+    large: MODERATE,
     backend: { Type: 'ipip', DirectRouting: true },
     families: [4],
     overhead: 20,
@@ -104,6 +116,7 @@ const SUBJECTS = {
   },
   'wireguard-auto': {
     name: 'wireguard with one device for both families and a preshared key',
+    large: MODERATE,
     backend: {
       Type: 'wireguard',
       Mode: 'auto',
@@ -117,11 +130,9 @@ const SUBJECTS = {
   },
 } as const satisfies Readonly<Record<string, Subject>>;
 
-export const subject = (name: keyof typeof SUBJECTS): Subject => SUBJECTS[name];
+export const subject = (name: keyof typeof SUBJECTS): Subject => ({ large: LARGE, ...SUBJECTS[name] });
 
 /** Of everything that has to be waited for, user-mode-linux, which has one processor, needs more. */
 export const SLOWNESS = INSIDE_UML ? 4 : 1;
-/** Bytes that a large transfer moves. */
-export const LARGE = INSIDE_UML ? 10_000_000 : 50_000_000;
 /** Of the machines, as Ethernet has it. */
 export const UNDERLAY_MTU = 1500;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe } from 'vitest';
-import { icmpRows } from './icmp-rows.ts';
+import { icmpRows, narrowPathRows } from './icmp-rows.ts';
 import { reachRows } from './reach-rows.ts';
 import { repairRows } from './repair-rows.ts';
 import { Scene } from './scene.ts';
@@ -16,11 +16,13 @@ export function describeBackend(subject: Subject): void {
 
     beforeAll(async () => {
       scene = await Scene.start(subject);
-    }, 60_000 * SLOWNESS);
+    }, 120_000 * SLOWNESS);
     afterAll(async () => scene?.stop());
 
     reachRows(subject, current);
+    if (subject.rows === 'reach') return;
     icmpRows(subject, current);
+    narrowPathRows(subject, current);
     repairRows(subject, current);
   });
 }
