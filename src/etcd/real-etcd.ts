@@ -7,6 +7,11 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { sleep } from '../timing/backoff.ts';
 
+const alive = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of alive) child.kill('SIGKILL');
+});
+
 /** Debian's etcd for tests: on 127.0.0.1, with a data folder of its own that outlives `stop` and goes with `remove`. */
 export class RealEtcd {
   readonly folder: string;
@@ -15,6 +20,7 @@ export class RealEtcd {
   readonly #scheme: 'http' | 'https';
   readonly #options: readonly string[];
   #process: ChildProcess | undefined;
+  #removed = false;
   #log = '';
 
   private constructor(folder: string, ports: readonly [number, number], options: readonly string[]) {
@@ -36,6 +42,8 @@ export class RealEtcd {
   }
 
   async start(): Promise<void> {
+    // What a test that was given up on may still ask for.
+    if (this.#removed) throw new Error('this etcd has been removed');
     const client = this.endpoint;
     const peer = `http://127.0.0.1:${this.#peerPort}`;
     const options = [
@@ -56,6 +64,8 @@ export class RealEtcd {
     ];
     const child = spawn('etcd', options, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process = child;
+    alive.add(child);
+    child.once('exit', () => alive.delete(child));
     child.stderr.on('data', (chunk: Buffer) => (this.#log = (this.#log + chunk.toString()).slice(-4000)));
     for (let attempt = 0; ; attempt += 1) {
       if (child.exitCode !== null || attempt > 300) throw new Error(`etcd did not start: ${this.#log}`);
@@ -87,6 +97,7 @@ export class RealEtcd {
   }
 
   async remove(): Promise<void> {
+    this.#removed = true;
     await this.stop();
     await rm(this.folder, { recursive: true, force: true });
   }
