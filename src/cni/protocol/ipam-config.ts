@@ -22,7 +22,7 @@ export interface IpamRoute {
 }
 
 /** An address that the configuration itself gives, by the plugin `static`. */
-export interface StaticAddress {
+interface StaticAddress {
   readonly ip: Ip;
   readonly prefixLength: number;
   readonly gateway: Ip | undefined;
@@ -33,7 +33,7 @@ interface IpamCommon {
   readonly routes: readonly IpamRoute[] | undefined;
 }
 
-export interface HostLocalConfig extends IpamCommon {
+interface HostLocalConfig extends IpamCommon {
   readonly type: 'host-local';
   /** One address of each set. Undefined: the node's pod CIDRs. */
   readonly ranges: readonly (readonly IpamRange[])[] | undefined;

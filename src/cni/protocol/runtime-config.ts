@@ -14,7 +14,7 @@ export interface PortMapping {
 }
 
 /** Capability `bandwidth`: rates in bit/s, bursts in bits; 0 or absent is no limit. Ingress is towards the pod. */
-export interface Bandwidth {
+interface Bandwidth {
   readonly ingressRate: number;
   readonly ingressBurst: number;
   readonly egressRate: number;
