@@ -62,6 +62,10 @@ describe('reading', () => {
     [withOne('backend-data', '{"VNI":1'), `annotation ${P}backend-data is "{\\"VNI\\":1", which is not JSON`],
     [withOne('backend-data', 'x'.repeat(200_000)), 'x"… (200000 characters), which is not JSON'],
     [
+      withOne('backend-data', '['.repeat(90_000) + ']'.repeat(90_000)),
+      'which is JSON of more than 32 levels',
+    ],
+    [
       withOne('public-ip', '127.0.0.1'),
       `annotation ${P}public-ip is 127.0.0.1, which is no address of a node`,
     ],

@@ -3,6 +3,7 @@ import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
 import type { FamilyLease, NodeLease, Offer } from '../../node-lease.ts';
 import { isNoHost } from '../../public-address.ts';
+import { parseLeaseJson } from '../lease-json.ts';
 import type { Publication } from '../lease-store.ts';
 import { ABOUT, isUnmet, OFFERS, readOffers, readUnderlayMtu, writeOffers } from './own-annotations.ts';
 
@@ -121,7 +122,7 @@ export function publishedOffer(annotations: Annotations, families: Iterable<IpFa
   const data = new Map<IpFamily, unknown>();
   for (const family of families) {
     try {
-      data.set(family, JSON.parse(annotations[NAMES[family].data] ?? 'null'));
+      data.set(family, parseLeaseJson(annotations[NAMES[family].data] ?? 'null'));
     } catch {
       data.set(family, null);
     }
@@ -165,9 +166,14 @@ function backendDataOf(node: AnnotatedNode, family: IpFamily): unknown {
   const text = node.annotations[annotation];
   if (text === undefined) return null;
   try {
-    return JSON.parse(text) as unknown;
+    return parseLeaseJson(text);
   } catch (cause) {
-    throw annotationError(node.name, annotation, `is ${quote(text)}, which is not JSON`, cause);
+    throw annotationError(
+      node.name,
+      annotation,
+      `is ${quote(text)}, which is ${(cause as Error).message}`,
+      cause,
+    );
   }
 }
 

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import type { IpFamily } from '../../../net/ip.ts';
 import type { NodeLease, Offer } from '../../node-lease.ts';
+import { parseLeaseJson } from '../lease-json.ts';
 
 /** Our own: what flannel's annotations have no room for. */
 export const OWN_PREFIX = 'flatnet.dev/';
@@ -41,7 +42,7 @@ export function isSameOffer(a: Offer, b: Offer): boolean {
 
 function parse(text: string): Offer[] {
   try {
-    return offersSchema.parse(JSON.parse(text)).map(({ type, data = {} }) => ({
+    return offersSchema.parse(parseLeaseJson(text)).map(({ type, data = {} }) => ({
       type,
       data: new Map(
         Object.entries(data).map(([family, value]): [IpFamily, unknown] => [family === '4' ? 4 : 6, value]),
