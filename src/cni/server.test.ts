@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createLogger } from '../log/logger.ts';
 import { encodeCall } from './protocol/frame.ts';
 import { CniServer } from './server.ts';
@@ -66,4 +66,22 @@ test('one that is far too large is told so, although it goes on sending', async 
   const reply = await talk(announced, rest);
   expect(JSON.parse(reply)).toMatchObject({ code: 6, msg: expect.stringContaining('2147483647 bytes') });
   expect(calls).toBe(0);
+});
+
+test('many at once all have their receipt before many of them are worked on', async () => {
+  const sockets = Array.from({ length: 50 }, () =>
+    createConnection({ path: socketPath(), allowHalfOpen: true }),
+  );
+  const callsAtReceipt = await Promise.all(
+    sockets.map(async (socket) => {
+      socket.write(REQUEST);
+      return new Promise<number>((resolve, reject) => {
+        socket.once('error', reject);
+        socket.once('data', () => resolve(calls));
+      });
+    }),
+  );
+  expect(Math.max(...callsAtReceipt)).toBeLessThan(25);
+  await vi.waitFor(() => expect(calls).toBe(50));
+  for (const socket of sockets) socket.destroy();
 });
