@@ -125,6 +125,7 @@ describe("values, byte for byte flannel's", () => {
 
   test.each([
     ['', 'etcd /k: is "", which is not JSON'],
+    [`${'['.repeat(100_000)}${']'.repeat(100_000)}`, 'JSON of more than 32 levels'],
     ['[]', 'etcd /k: '],
     [`{"BackendData":${'['.repeat(90_000)}${']'.repeat(90_000)}}`, 'which is JSON of more than 32 levels'],
     [`{"PublicIP":"192.0.2.1","FlatnetBackends":[${'{},'.repeat(999)}{}]}`, 'FlatnetBackends: '],
@@ -137,7 +138,7 @@ describe("values, byte for byte flannel's", () => {
     ['{"PublicIP":"192.0.2.1","PublicIPv6":"192.0.2.1"}', 'PublicIPv6 is "192.0.2.1", not an IPv6 address'],
     ['{"PublicIP":"192.0.2.1","BackendType":5}', 'BackendType: '],
     [`{"PublicIP":"${'9'.repeat(2000)}"}`, '… (2000 characters)'],
-  ])('wrong: %s', (text, message) => {
+  ])('wrong: %.40s', (text, message) => {
     expect(() => parseLeaseValue('/k', text, 'udp')).toThrow(message);
   });
 });

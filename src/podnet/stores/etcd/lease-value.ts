@@ -1,8 +1,9 @@
 import * as z from 'zod';
 import { FlatnetError } from '../../../errors/flatnet-error.ts';
-import { Cidr } from '../../../net/cidr.ts';
 import { Ip, type IpFamily } from '../../../net/ip.ts';
+import { isNoHostAnywhere } from '../../../net/no-host.ts';
 import type { Offer } from '../../node-lease.ts';
+import { parseLeaseJson } from '../lease-json.ts';
 import { parseLeaseJson } from '../lease-json.ts';
 import type { Publication } from '../lease-store.ts';
 
@@ -14,12 +15,6 @@ export interface LeaseValue {
 
 /** flannel's udp and alloc backends leave BackendType out. */
 const UNNAMED = new Set(['udp', 'alloc']);
-
-/** "This host", loopback, multicast and reserved addresses (RFC 6890, RFC 4291): packets there reach no node. */
-const NO_HOSTS: Readonly<Record<IpFamily, readonly Cidr[]>> = {
-  4: ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3'].map((text) => Cidr.parse(text)),
-  6: ['::/127', 'ff00::/8'].map((text) => Cidr.parse(text)),
-};
 
 /** A cluster that rolls has two, one that changes its mind on the way three. */
 const MOST_OFFERS = 8;
@@ -97,8 +92,7 @@ export function parseLeaseValue(key: string, text: string, unnamedType: 'udp' | 
 function hostOf(key: string, field: string, text: string, family: IpFamily): Ip {
   const ip = Ip.tryParse(text);
   if (ip?.family !== family) throw leaseError(key, `${field} is ${quote(text)}, not an IPv${family} address`);
-  if (NO_HOSTS[family].some((range) => range.contains(ip)))
-    throw leaseError(key, `${field} is ${text}, which is no address of a node`);
+  if (isNoHostAnywhere(ip)) throw leaseError(key, `${field} is ${text}, which is no address of a node`);
   return ip;
 }
 
