@@ -4,7 +4,6 @@ import { Ip, type IpFamily } from '../../../net/ip.ts';
 import { isNoHostAnywhere } from '../../../net/no-host.ts';
 import type { Offer } from '../../node-lease.ts';
 import { parseLeaseJson } from '../lease-json.ts';
-import { parseLeaseJson } from '../lease-json.ts';
 import type { Publication } from '../lease-store.ts';
 
 /** What the value of a lease says. */
