@@ -90,7 +90,7 @@ export class KernelEntries implements EntryDriver {
         kernel.setFdbEntry({ link: this.#indexOf(entry.device), mac: entry.mac, destination: entry.via });
         return;
       case 'route':
-        kernel.replaceRoute(asRoute(entry, this.#indexOf(entry.device)));
+        putRoute(kernel, asRoute(entry, this.#indexOf(entry.device)));
         return;
       default:
     }
@@ -169,6 +169,27 @@ function removeFrom(kernel: RouteKernel, link: number, entry: Exclude<Entry, { k
 /** Sorts in place: as entries have to be made; `reverse` for removal. */
 export function inOrder<T extends Entry>(entries: readonly T[]): T[] {
   return [...entries].sort((a, b) => KIND_ORDER.indexOf(a.kind) - KIND_ORDER.indexOf(b.kind));
+}
+
+/**
+ * IPv6 refuses an onlink gateway to which another device leads (ip6_route_check_nh_onlink), as it does while peers
+ * change over from a backend without gateways. It looks once: for that moment the gateway has a route of its own.
+ */
+function putRoute(kernel: RouteKernel, route: NewRoute): void {
+  try {
+    kernel.replaceRoute(route);
+  } catch (error) {
+    const { gateway, link, onlink } = route;
+    const isRefused = error instanceof FlatnetError && error.code === 'EINVAL' && onlink === true;
+    if (!isRefused || gateway?.family !== 6 || link === undefined) throw error;
+    const way = { destination: new Cidr(gateway, 128), link, protocol: ROUTE_PROTOCOL };
+    kernel.replaceRoute(way);
+    try {
+      kernel.replaceRoute(route);
+    } finally {
+      kernel.deleteRoute(way);
+    }
+  }
 }
 
 function asRoute(entry: Extract<Entry, { kind: 'route' }>, link: number): NewRoute {
