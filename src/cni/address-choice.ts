@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import type { PodAddresses, PoolWish } from './pod-addresses.ts';
 import { CNI_CODE, CniError } from './protocol/cni-error.ts';
 import { parseResolvConf, type Dns } from './protocol/dns.ts';
@@ -52,7 +52,8 @@ function staticAddresses({ runtimeConfig, args }: AddRequest, ipam: StaticConfig
 
 function readResolvConf(path: string): Dns {
   try {
-    const fd = openSync(path, 'r');
+    // A named pipe would hold up the whole process until somebody writes.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       // What is no file may never end.
       if (!fstatSync(fd).isFile() || fstatSync(fd).size > MAX_RESOLV_CONF)

@@ -67,11 +67,15 @@ export class HostPortClaims {
 
   /** Throws CniError 11, which names both pods, when one of the ports is another's; nothing is claimed then. */
   claim(owner: Owner, ports: readonly HostPort[]): void {
-    for (const [index, port] of ports.entries()) {
-      const twice = ports.slice(0, index).find((other) => meet(port, other));
-      if (twice !== undefined) throw conflict(port, owner, owner);
+    // By key: a pod may ask for thousands, and each is to be compared with those alone that it could meet.
+    const own = new Map<string, HostPort[]>();
+    for (const port of ports) {
+      const key = claimKey(port);
+      const before = own.get(key) ?? [];
+      if (before.some((other) => meet(port, other))) throw conflict(port, owner, owner);
+      own.set(key, [...before, port]);
       const taken = this.#claims
-        .get(claimKey(port))
+        .get(key)
         ?.find((other) => meet(port, other.port) && !isSame(owner, other.owner));
       if (taken !== undefined) throw conflict(port, owner, taken.owner);
     }
@@ -93,10 +97,9 @@ export class HostPortClaims {
 
 const claimKey = ({ family, protocol, hostPort: port }: HostPort): string => `${family} ${protocol} ${port}`;
 
-/** Whether there are packets that both are for. */
+/** Whether there are packets that both are for, which have the same key. */
 const meet = (one: HostPort, other: HostPort): boolean =>
-  claimKey(one) === claimKey(other) &&
-  (one.hostIp === undefined || other.hostIp === undefined || one.hostIp === other.hostIp);
+  one.hostIp === undefined || other.hostIp === undefined || one.hostIp === other.hostIp;
 
 const isSame = (one: Attachment, other: Attachment): boolean =>
   one.containerId === other.containerId && one.ifName === other.ifName;

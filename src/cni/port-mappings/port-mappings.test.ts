@@ -101,6 +101,15 @@ describe('a port of the node has one owner', () => {
     expect(() => claim('two', {})).not.toThrow();
   });
 
+  test('a pod that asks for thousands holds up nobody', () => {
+    const many = Array.from({ length: 20_000 }, (_, index) => ({ hostPort: 20_000 + index }));
+    const greedy = record('greedy', ['10.244.1.5'], ...many);
+    const started = performance.now();
+    claims.claim(greedy, hostPortsOf(greedy));
+    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(() => claim('two', { hostPort: 39_999 })).toThrow('is taken by pod default/greedy');
+  });
+
   test('one pod that asks twice is told so', () => {
     const greedy = record('greedy', ['10.244.1.5'], {}, { containerPort: 81 });
     expect(() => claims.claim(greedy, hostPortsOf(greedy))).toThrow('is asked for twice');

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { Cidr } from '../../net/cidr.ts';
-import { Ip } from '../../net/ip.ts';
+import { Ip, type IpFamily } from '../../net/ip.ts';
+import { isNoHostAnywhere } from '../../net/no-host.ts';
 
 /** A range of host-local's option `ranges`. */
 export interface IpamRange {
@@ -60,6 +61,19 @@ const custom = <T>(what: string, parse: (text: string) => T | undefined) =>
 const ip = custom('an IP address', (text) => Ip.tryParse(text));
 const cidr = custom('a network in CIDR notation', (text) => Cidr.tryParse(text));
 
+/** A gateway goes to the node's own bridge and into routes: it must be of the family, and one machine's address. */
+function checkGateway(
+  gateway: Ip | undefined,
+  family: IpFamily | undefined,
+  field: string,
+  context: z.RefinementCtx,
+): void {
+  if (gateway === undefined || family === undefined) return;
+  if (gateway.family === family && !isNoHostAnywhere(gateway)) return;
+  const message = `"${gateway.toString()}" is not the IPv${family} address of a gateway`;
+  context.addIssue({ code: 'custom', path: [field], message });
+}
+
 /** Requests are not trusted: no relative path, and none that climbs. */
 const path = z
   .string()
@@ -82,6 +96,12 @@ const range = z
     rangeEnd: ip.optional(),
     gateway: ip.optional(),
   })
+  .superRefine(({ subnet, gateway }, context) => {
+    checkGateway(gateway, subnet?.family, 'gateway', context);
+    if (subnet === undefined || !(isNoHostAnywhere(subnet.first) || isNoHostAnywhere(subnet.last))) return;
+    const message = `"${subnet.toString()}" has addresses that no pod can have`;
+    context.addIssue({ code: 'custom', path: ['subnet'], message });
+  })
   .transform(({ subnet, rangeStart, rangeEnd, gateway }) =>
     subnet === undefined ? undefined : { subnet, rangeStart, rangeEnd, gateway },
   );
@@ -95,6 +115,7 @@ const route = z
     table: z.int().min(1).max(0xffff_ffff).optional(),
     advmss: z.undefined('advmss is not supported').optional(),
   })
+  .superRefine(({ dst, gw }, context) => checkGateway(gw, dst.family, 'gw', context))
   .transform(({ dst, gw, mtu, priority, table }): IpamRoute => ({ dst, gw, mtu, priority, table }));
 
 const routes = z.array(route).nullish();
@@ -104,8 +125,10 @@ const staticAddress = z
   .transform(({ address, gateway }, context): StaticAddress => {
     const own = Ip.tryParse(address.split('/')[0] ?? '');
     const network = Cidr.tryParse(address);
-    if (own !== undefined && network !== undefined)
+    if (own !== undefined && network !== undefined && !isNoHostAnywhere(own)) {
+      checkGateway(gateway, own.family, 'gateway', context);
       return { ip: own, prefixLength: network.prefixLength, gateway };
+    }
     context.addIssue({
       code: 'custom',
       path: ['address'],

@@ -73,6 +73,27 @@ describe('network configuration', () => {
       'ipam.gateway: "x" is not an IP address',
     ],
     [
+      { ipam: { type: 'host-local', subnet: '10.1.0.0/24', gateway: 'fd00::1' } },
+      'ipam.gateway: "fd00::1" is not the IPv4 address of a gateway',
+    ],
+    [
+      { ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.0.0/24', gateway: '224.0.0.1' }]] } },
+      'ipam.ranges.0.0.gateway: "224.0.0.1" is not the IPv4 address of a gateway',
+    ],
+    [
+      { ipam: { type: 'host-local', ranges: [[{ subnet: '0.0.0.0/0' }]] } },
+      'ipam.ranges.0.0.subnet: "0.0.0.0/0" has addresses that no pod can have',
+    ],
+    [
+      { ipam: { type: 'host-local', routes: [{ dst: '10.0.0.0/8', gw: 'fd00::1' }] } },
+      'ipam.routes.0.gw: "fd00::1" is not the IPv4 address of a gateway',
+    ],
+    [
+      { ipam: { type: 'static', addresses: [{ address: '10.1.0.5/24', gateway: 'fd00::1' }] } },
+      'ipam.addresses.0.gateway: "fd00::1" is not the IPv4 address of a gateway',
+    ],
+    [{ ipam: { type: 'static', addresses: [{ address: '127.0.0.5/8' }] } }, 'ipam.addresses.0.address: '],
+    [
       { ipam: { type: 'static', addresses: [{ address: '10.1.0.5' }] } },
       'ipam.addresses.0.address: "10.1.0.5" is not an address with prefix length',
     ],

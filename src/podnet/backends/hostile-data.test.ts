@@ -58,11 +58,8 @@ test('whatever a node publishes as data of its backend is that node’s problem,
         offers: [offer] as const,
         families: new Map([[4, { podCidr, publicIp }]]),
       };
-      try {
-        meet([backend], peer as never);
-      } catch (error) {
-        expect(error).toBeInstanceOf(FlatnetError);
-      }
+      if (backend.accepts(offer)) expect(meet([backend], peer as never).backend).toBe(backend);
+      else expect(() => meet([backend], peer as never)).toThrow(FlatnetError);
       const { entries, problems } = planPeer(backend, here, peer as never, offer);
       entries.forEach(formatEntry);
       for (const { message } of problems) expect(message).toContain('node-2');

@@ -22,6 +22,16 @@ afterEach(() => {
 const addressFiles = (): string[] => readdirSync(folder).filter((name) => Ip.tryParse(name) !== undefined);
 
 describe('host-local layout', () => {
+  test('the folder is made with its parents; one that cannot be made is an error, not an endless try', () => {
+    expect(AddressPool.open(join(folder, 'a', 'b'), SMALL).size).toBe(0);
+    expect(() => AddressPool.open('/proc/flatnet/networks', SMALL)).toThrow(
+      'cannot open /proc/flatnet/networks: ENOENT',
+    );
+    writeFileSync(join(folder, 'file'), '');
+    expect(() => AddressPool.open(join(folder, 'file'), SMALL)).toThrow('ENOTDIR');
+    expect(() => AddressPool.open(join(folder, 'file', 'x'), SMALL)).toThrow('ENOTDIR');
+  });
+
   test('first pod gets .2 of each family, written as host-local writes it', () => {
     const pool = AddressPool.open(folder, SMALL);
     expect(

@@ -7,7 +7,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { Ip } from '../../net/ip.ts';
 import { formatOwner, parseOwner, type Owner } from './reservation.ts';
@@ -39,7 +39,7 @@ export class ReservationFolder {
   static open(path: string): ReservationFolder {
     const folder = new ReservationFolder(path);
     folder.#io('open', path, () => {
-      mkdirSync(path, { recursive: true, mode: 0o755 });
+      makeFolder(path);
       // host-local takes flock(2) on this file; made here so that the layout is complete for it.
       writeFileSync(join(path, 'lock'), '', { flag: 'a', mode: 0o600 });
     });
@@ -137,6 +137,19 @@ export class ReservationFolder {
     } catch (error) {
       throw ioError(verb, file, error);
     }
+  }
+}
+
+/** With its parents. Node's own `recursive` never ends where a folder takes no new ones, as those of /proc. */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o755 });
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return;
+    const parent = dirname(path);
+    if (!isErrno(error, 'ENOENT') || statSync(parent, { throwIfNoEntry: false }) !== undefined) throw error;
+    makeFolder(parent);
+    makeFolder(path);
   }
 }
 
