@@ -68,23 +68,23 @@ test('a public address that an administrator spoils is told, and does not hold u
 });
 
 test('without the API server traffic goes on and what was lost meanwhile is published when it is back', async () => {
-  const annotation = 'flannel.alpha.coreos.com/backend-data';
   const server = new URL(await onNode('node-1', "sed -n 's/.*server: //p' /etc/flatnet/kubeconfig")).hostname;
+  const published = async (): Promise<string> =>
+    lab.value('node/node-1', String.raw`{.metadata.annotations.flatnet\.dev/node}`);
+  expect(await published()).toContain('"device":"eth0"');
   await onNode('node-1', `ip route add blackhole ${server}/32`);
-  await lab.kubectl(['annotate', 'node', 'node-1', `${annotation}-`]);
-  // The kubelet of node-1 cannot answer the API server now.
-  expect(await ping(['-c', '100'], 'two')).toContain(' 0% packet loss');
-  expect(
-    await lab.value('node/node-1', `{.metadata.annotations.flannel\\.alpha\\.coreos\\.com/backend-data}`),
-  ).toBe('');
-  await onNode('node-1', `ip route del blackhole ${server}/32`);
-  const data = eventually(
-    async () =>
-      lab.value('node/node-1', `{.metadata.annotations.flannel\\.alpha\\.coreos\\.com/backend-data}`),
-    60_000,
-  );
-  expect(await data).toContain('VtepMAC');
+  try {
+    await lab.kubectl(['annotate', 'node', 'node-1', 'flatnet.dev/node-']);
+    // The kubelet of node-1 cannot answer the API server now.
+    expect(await ping(['-c', '100'], 'two')).toContain(' 0% packet loss');
+    expect(await published()).toBe('');
+  } finally {
+    await onNode('node-1', `ip route del blackhole ${server}/32`);
+  }
+  expect(await eventually(published, 60_000)).toContain('"device":"eth0"');
 }, 120_000);
+
+const seenFromNode1 = async (): Promise<string> => (await status('node-1')).peers[0]?.publicIps.join() ?? '';
 
 test('an address that changes is followed by the node and by its peers', async () => {
   await onNode(
@@ -95,8 +95,7 @@ test('an address that changes is followed by the node and by its peers', async (
   expect(await eventually(async () => (await status('node-2')).publicIps.join() === '172.30.0.99')).toBe(
     true,
   );
-  const seen = async (): Promise<string> => (await status('node-1')).peers[0]?.publicIps.join() ?? '';
-  expect(await eventually(async () => (await seen()) === '172.30.0.99')).toBe(true);
+  expect(await eventually(async () => (await seenFromNode1()) === '172.30.0.99')).toBe(true);
   expect(await ping(['-c', '10'])).toContain(' 0% packet loss');
 });
 
