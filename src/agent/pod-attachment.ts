@@ -135,8 +135,8 @@ export class PodAttachment {
     const gateways = bridged.flatMap(({ addresses }) => gatewaysOf(addresses));
     const bridge = ensureBridge(kernels.node, { ...this.#wish, gateways });
     // Those of another plugin that was here before have a reservation, and no record.
-    const ports = new Set(this.#pools.node.reservations().map(hostVethName));
-    for (const { hostInterface } of bridged) ports.add(hostInterface);
+    const ports = new Map(this.#pools.node.reservations().map((owner) => [hostVethName(owner), true]));
+    for (const { hostInterface, hairpin } of bridged) ports.set(hostInterface, hairpin ?? true);
     for (const { hostInterface } of routed) ports.delete(hostInterface);
     this.#enslave(bridge, links, ports);
   }
@@ -235,13 +235,13 @@ export class PodAttachment {
     }
   }
 
-  #enslave(bridge: Link, links: ReadonlyMap<string, Link>, wanted: ReadonlySet<string>): void {
+  #enslave(bridge: Link, links: ReadonlyMap<string, Link>, wanted: ReadonlyMap<string, boolean>): void {
     const { kernels, logger } = this.#options;
-    for (const name of wanted) {
+    for (const [name, hairpin] of wanted) {
       const veth = links.get(name);
       if (veth === undefined || veth.master === bridge.index) continue;
       kernels.node.changeLink(veth.index, { master: bridge.index, up: true });
-      kernels.node.changeBridgePort(veth.index, { hairpin: true });
+      kernels.node.changeBridgePort(veth.index, { hairpin });
       logger.warn({ interface: name }, 'pod connected to the bridge again');
     }
   }

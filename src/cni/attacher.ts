@@ -142,6 +142,7 @@ export class Attacher {
       mode,
       hostInterface: hostVethName(request),
       addresses,
+      hairpin: config.hairpin,
       mtu: config.mtu,
       pool: poolReference(request),
       runtimeConfig,

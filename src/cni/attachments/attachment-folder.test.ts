@@ -28,6 +28,7 @@ const plain: AttachmentRecord = {
   mode: 'bridge',
   hostInterface: 'veth0123456789a',
   addresses: [{ ip: Ip.parse('10.244.1.2'), prefixLength: 24, gateway: Ip.parse('10.244.1.1') }],
+  hairpin: undefined,
   mtu: undefined,
   pool: undefined,
   runtimeConfig: NO_RUNTIME_CONFIG,
@@ -57,6 +58,7 @@ const record: fc.Arbitrary<AttachmentRecord> = fc.record({
     }),
     { maxLength: 3 },
   ),
+  hairpin: fc.option(fc.boolean(), { nil: undefined }),
   mtu: fc.option(fc.integer({ min: 68, max: 65_535 }), { nil: undefined }),
   pool: fc.option(fc.record({ network: fc.string(), dataDir: fc.option(fc.string(), { nil: undefined }) }), {
     nil: undefined,

@@ -18,6 +18,8 @@ export interface AttachmentRecord extends Attachment {
   /** Name of the node's end of the veth. */
   readonly hostInterface: string;
   readonly addresses: readonly ContainerAddress[];
+  /** False where the configuration wants none; of mode bridge. */
+  readonly hairpin?: boolean | undefined;
   /** What the configuration limits it to, whatever the network carries. */
   readonly mtu?: number | undefined;
   /** Where the addresses are reserved, if not in the node's own folder. */

@@ -24,6 +24,7 @@ const schema = z.object({
   mode: z.enum(['bridge', 'ptp']),
   hostInterface: z.string().refine(isInterfaceName),
   addresses: z.array(address),
+  hairpin: z.boolean().optional(),
   mtu: z.int().optional(),
   pool: z.object({ network: z.string(), dataDir: z.string().optional() }).optional(),
   runtimeConfig: z.object({
@@ -86,6 +87,7 @@ export function parseRecord(text: string): AttachmentRecord {
     containerId: containerID,
     ifName: ifname,
     pod: rest.pod,
+    hairpin: rest.hairpin,
     mtu: rest.mtu,
     addresses: addresses.map(({ address: own, gateway }) => ({ ...own, gateway })),
     pool: pool && { network: pool.network, dataDir: pool.dataDir },
