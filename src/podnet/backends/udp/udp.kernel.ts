@@ -157,6 +157,7 @@ describe("flannel's framing", () => {
   });
 
   test('what is no IPv4 packet is dropped, and the next one is not', async () => {
+    const before = pid(here);
     await flannel(async (socket) => {
       for (const junk of [
         '',
@@ -169,6 +170,7 @@ describe("flannel's framing", () => {
       }
     });
     expect(await here.ping('-c 1 -W 1 10.244.2.2')).toContain('1 received');
+    expect(pid(here)).toBe(before);
   });
 });
 
