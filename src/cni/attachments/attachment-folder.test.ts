@@ -98,7 +98,7 @@ test('what is written reads back as it was', () => {
     fc.property(record, (each) => {
       expect(parseRecord(formatRecord(each))).toEqual(each);
     }),
-    { numRuns: 200 },
+    { numRuns: 50 },
   );
 });
 
