@@ -101,8 +101,10 @@ describe("flannel's keys and values", () => {
       '"node":"node","device":"eth0"',
     );
     expect(await value(b.subnet)).not.toContain('eth0');
+    await b.stop();
     await etcd.ctl('lease', 'revoke', BigInt(await leaseOf(b.subnet)).toString(16));
     await until(() => a.peers.size).toBe(0);
+    expect(await etcd.ctl('get', `${PREFIX}/flatnet/nodes/${b.subnet}`)).toBe('');
   });
 
   test('a dual-stack lease has both subnets in its name', async () => {
