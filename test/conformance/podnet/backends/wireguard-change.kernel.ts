@@ -29,16 +29,22 @@ const isReachedBy = (node: SmallNode, device: string): boolean => {
   return index !== undefined && route?.link === index;
 };
 
+/** Of what ping printed. */
+function lostOf(output: string): number {
+  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(output) ?? [];
+  return Number(sent) - Number(received);
+}
+
 test.each([
-  ['encrypted', { Type: 'wireguard' }, 'flannel-wg', 'flannel.1'],
-  ['plain again', { Type: 'vxlan' }, 'flannel.1', 'flannel-wg'],
+  ['encrypted', { Type: 'wireguard' }, 'flannel-wg', 'flannel.1', 0],
+  ['plain again', { Type: 'vxlan' }, 'flannel.1', 'flannel-wg', 10],
 ])(
-  'a running cluster becomes %s without losing a packet, and nothing of before is left',
-  async (_, backend, device, former) => {
+  'a running cluster becomes %s, all the while reached (0.2 s at most are lost), and nothing of before is left',
+  async (_, backend, device, former, tolerated) => {
     const node = scene.cluster.node(1);
     expect(isReachedBy(node, former)).toBe(true);
     const stop = new AbortController();
-    const lost: string[] = [];
+    let lost = 0;
     const pinging = (async () => {
       while (!stop.signal.aborted) {
         const output = await Promise.all(
@@ -46,7 +52,7 @@ test.each([
             scene.ping('here', scene.party('near').ip(family), '-q', '-i', '0.02', '-c', '50', '-W', '1'),
           ),
         );
-        lost.push(...output.filter((each) => !each.includes(' 0% packet loss')));
+        for (const each of output) lost += lostOf(each);
       }
     })();
     try {
@@ -56,13 +62,13 @@ test.each([
           for (const each of scene.cluster.nodes) expect(each.kernel.link(former)).toBeUndefined();
           expect(isReachedBy(node, device)).toBe(true);
         },
-        { timeout: 60_000, interval: 100 },
+        { timeout: 120_000, interval: 100 },
       );
     } finally {
       stop.abort();
       await pinging;
     }
-    expect(lost).toEqual([]);
+    expect(lost).toBeLessThanOrEqual(tolerated);
   },
-  120_000,
+  240_000,
 );
