@@ -23,7 +23,7 @@ export interface PodnetStatus {
   readonly peers: readonly PeerStatus[];
 }
 
-export interface PeerStatus {
+interface PeerStatus {
   readonly node: string;
   readonly podCidrs: readonly string[];
   readonly publicIps: readonly string[];

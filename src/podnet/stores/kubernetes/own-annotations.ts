@@ -34,7 +34,7 @@ export function readOffers(text: string | undefined, first: Offer): Offers {
   return same !== undefined && isSameOffer(same, first) ? [first, ...more] : [first];
 }
 
-export function isSameOffer(a: Offer, b: Offer): boolean {
+function isSameOffer(a: Offer, b: Offer): boolean {
   return (
     a.type === b.type && [...b.data].every(([family, data]) => isDeepStrictEqual(a.data.get(family), data))
   );
