@@ -13,5 +13,9 @@ await umlTests(
     'test/conformance/podnet/pod-network.uml.ts',
     'test/conformance/podnet/backends/backends.uml.ts',
   ],
-  { environment: ['FLATNET_SMALL_CLUSTER_DIST'], modules: ['ipip', 'ip6table_nat', 'iptable_nat'] },
+  {
+    timeoutMs: 900_000,
+    environment: ['FLATNET_SMALL_CLUSTER_DIST'],
+    modules: ['ipip', 'ip6table_nat', 'iptable_nat'],
+  },
 );
