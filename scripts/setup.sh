@@ -22,7 +22,7 @@ node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(
 
 # command:package pairs; what the agent, the lab's pods and the tests run.
 wanted=(ip:iproute2 nft:nftables iptables:iptables ipset:ipset conntrack:conntrack ethtool:ethtool
-  nsenter:util-linux busybox:busybox-static nginx:nginx-light iperf3:iperf3 redis-server:redis-server
+  nsenter:util-linux busybox:busybox-static nginx:nginx-light iperf3:iperf3 socat:socat redis-server:redis-server
   dig:dnsutils ping:iputils-ping tcpdump:tcpdump curl:curl unzip:unzip cc:gcc ps:procps)
 # user-mode-linux has the IPVS and dummy modules that a kernel may lack; the tests of the ipvs mode run in it.
 [ "$purpose" = test ] && wanted+=(setpriv:util-linux linux.uml:user-mode-linux ipvsadm:ipvsadm insmod:kmod

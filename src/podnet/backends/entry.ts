@@ -83,7 +83,7 @@ export interface WireguardPeerEntry {
 }
 
 /** Which node the worker of a UDP tunnel sends a pod CIDR's packets to. */
-export interface UdpPeerEntry {
+interface UdpPeerEntry {
   readonly kind: 'udp-peer';
   readonly device: string;
   readonly podCidr: Cidr;

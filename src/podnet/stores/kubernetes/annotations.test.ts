@@ -115,6 +115,13 @@ test('host-gw and dual stack are written as flannel writes them', () => {
   });
 });
 
+test('a flannel with the backend udp writes no type', () => {
+  const annotations = { ...flannelNode.annotations, [`${P}backend-type`]: '', [`${P}backend-data`]: 'null' };
+  const { lease, problems } = readLease({ ...flannelNode, annotations }, V4);
+  expect(lease?.offers).toEqual([{ type: 'udp', data: new Map([[4, null]]) }]);
+  expect(problems).toEqual([]);
+});
+
 test('what a restarted node takes from its own annotations', () => {
   expect(publishedOffer(flannelNode.annotations, [4, 6])).toEqual({
     type: 'vxlan',

@@ -54,7 +54,9 @@ export function readLease(node: AnnotatedNode, networks: ReadonlyMap<IpFamily, C
   const problems: FlatnetError[] = [];
   const found = new Map<IpFamily, FamilyLease>();
   const data = new Map<IpFamily, unknown>();
-  const backendType = node.annotations[BACKEND_TYPE];
+  // flannel's udp backend leaves its type out, and what is left out stands here as nothing.
+  const named = node.annotations[BACKEND_TYPE];
+  const backendType = named === '' ? 'udp' : named;
   for (const [family, network] of networks) {
     try {
       if (backendType === undefined) throw annotationError(node.name, BACKEND_TYPE, 'is missing');
