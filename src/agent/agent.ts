@@ -103,6 +103,7 @@ class Agent {
       network: this.#network,
       attachment: this.#attachment,
       store: opened.store,
+      onAddressChange: () => client?.reconnect(),
       onProblems: (problems) => this.#problems.set(nodeName, 'own', problems),
     });
     const shared = { config, nodeName, registry: this.#metrics.registry, logger };

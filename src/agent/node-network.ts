@@ -37,6 +37,8 @@ export interface NodeNetworkOptions {
   readonly logger: Logger;
   /** What is wrong with this node and does not keep it from serving; called when it has changed. */
   readonly onProblems: (problems: readonly FlatnetError[]) => void;
+  /** This node has another address than it had a moment ago. */
+  readonly onAddressChange: () => void;
   /** The plugin executable to install; undefined where it was not built. */
   readonly pluginSource: string | undefined;
 }
@@ -233,7 +235,9 @@ export class NodeNetwork {
     }
     const podCidrs = podCidrsOf(node, this.#config.network.networks);
     const local = describeLocalNode(facts, choice, { ...wish, podCidrs });
+    const before = this.#local;
     this.#local = local;
+    if (before !== undefined && ipsOf(before) !== ipsOf(local)) this.#options.onAddressChange();
     await this.#bringUp(local, podCidrs, choice.reason);
     const met = rollout.hasMet(this.#options.network.peersNotBy(rollout.wanted).length);
     this.#publication = publicationOf(this.#config, rollout, node, local, choice.reason, met);
@@ -395,3 +399,6 @@ function podCidrsOf(node: OwnNode, networks: ReadonlyMap<IpFamily, Cidr>): Reado
   }
   return node.podCidrs;
 }
+
+const ipsOf = ({ families }: LocalNode): string =>
+  [...families.values()].map(({ ip }) => ip.toString()).join();

@@ -204,6 +204,14 @@ export class ApiClient {
     yield* readWatch<T>(doing, response.body);
   }
 
+  /**
+   * Drops all connections, and goes on with new ones: those from an address that the machine no longer has would hang
+   * until they are given up for dead.
+   */
+  reconnect(): void {
+    this.#transport.reconnect();
+  }
+
   /** Drops all connections; watches end with an error. */
   async close(): Promise<void> {
     await this.#transport.close();

@@ -64,6 +64,13 @@ export class Transport {
     }
   }
 
+  /** Drops all connections; what is asked from now on gets new ones. */
+  reconnect(): void {
+    const old = this.#pool?.pool;
+    this.#pool = undefined;
+    void old?.destroy();
+  }
+
   async close(): Promise<void> {
     await this.#pool?.pool.destroy();
   }
