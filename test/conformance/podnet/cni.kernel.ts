@@ -47,6 +47,8 @@ const reservations = (): string[] =>
   );
 const vethOf = (name: string) => node.kernel.link(hostVethName({ containerId: name, ifName: 'eth0' }));
 
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 150_000 });
+
 beforeAll(async () => {
   cluster = await SmallCluster.start({ backend: { Type: 'vxlan' }, nodes: 2, dualStack: true });
   for (const each of cluster.nodes) each.startAgent();
@@ -72,8 +74,15 @@ describe('installation', () => {
   test('the conflist names the plugin, which is executable; the socket is for root alone', () => {
     expect(JSON.parse(node.file('net.d', '10-flatnet.conflist'))).toEqual({
       cniVersion: '1.0.0',
+      cniVersions: ['0.3.1', '0.4.0', '1.0.0', '1.1.0'],
       name: 'cbr0',
-      plugins: [{ type: 'flatnet', socketPath: join(node.folder, 'cni.sock') }],
+      plugins: [
+        {
+          type: 'flatnet',
+          socketPath: join(node.folder, 'cni.sock'),
+          capabilities: { portMappings: true, bandwidth: true, ips: true, mac: true, aliases: true },
+        },
+      ],
     });
     expect(statSync(join(node.folder, 'bin', 'flatnet')).mode & 0o777).toBe(0o755);
     expect(statSync(join(node.folder, 'cni.sock')).mode & 0o777).toBe(0o600);
