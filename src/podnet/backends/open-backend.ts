@@ -43,7 +43,7 @@ export async function openBackend(
       const { openWireguardBackend } = await import('./wireguard/open.ts');
       return openWireguardBackend(settings, context);
     }
-    case 'udp': {
+    default: {
       const { openUdpBackend } = await import('./udp/open.ts');
       return openUdpBackend(settings, context);
     }
