@@ -67,10 +67,11 @@ test('a public address that an administrator spoils is told, and does not hold u
   expect(await eventually(async () => (await status('node-1')).problems.length === 0)).toBe(true);
 });
 
+const published = async (): Promise<string> =>
+  lab.value('node/node-1', String.raw`{.metadata.annotations.flatnet\.dev/node}`);
+
 test('without the API server traffic goes on and what was lost meanwhile is published when it is back', async () => {
   const server = new URL(await onNode('node-1', "sed -n 's/.*server: //p' /etc/flatnet/kubeconfig")).hostname;
-  const published = async (): Promise<string> =>
-    lab.value('node/node-1', String.raw`{.metadata.annotations.flatnet\.dev/node}`);
   expect(await published()).toContain('"device":"eth0"');
   await onNode('node-1', `ip route add blackhole ${server}/32`);
   try {
