@@ -54,6 +54,21 @@ const state = ({ stage, ways, offered }: BackendRollout): string =>
   `${stage}: has ${ways.backends.map(({ name }) => name).join()}, holds ${ways.held?.name ?? 'none'}, offers ${offered.map(({ name }) => name).join()}`;
 
 describe('a change of backend', () => {
+  test('while a node never follows: two take turns for ever, the ninth is refused, and a restart goes on', async () => {
+    const path = join(folder, 'never.json');
+    const rollout = await open(vxlan(1), path);
+    for (let turn = 0; turn < 20; turn += 1) await rollout.change(vxlan(1 + (turn % 2)));
+    expect(rollout.settings).toHaveLength(2);
+    for (let vni = 1; vni <= 8; vni += 1) await rollout.change(vxlan(vni));
+    expect(rollout.refused).toBeUndefined();
+    await rollout.change(vxlan(9));
+    expect(rollout.refused?.message).toContain('8 backends are in use already: vxlan 8, vxlan 7');
+    expect(rollout.wanted.name).toBe('vxlan 8');
+    const again = await open(vxlan(9), path);
+    expect(again.settings).toHaveLength(8);
+    expect(again.wanted.name).toBe('vxlan 8');
+  });
+
   test('goes by way of both: set up, offered, switched to, and the old one goes last', async () => {
     const rollout = await open(vxlan(1));
     const seen = { isPublished: true, awaited: 0, unmet: 0 };

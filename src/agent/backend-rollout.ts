@@ -46,9 +46,12 @@ export const GRACE_MS = 1500;
 /** From when every pair of nodes uses the new backend until the old one goes: what is on its way arrives. */
 export const RETIRE_MS = 5000;
 
+/** What peers read of a node's offers. A configuration that changes faster than the nodes follow is not followed. */
+const MOST_BACKENDS = 8;
+
 const stateSchema = z.object({
   stage: z.enum(['settled', 'preparing', 'offered', 'switched']),
-  backends: z.array(backendSchema).min(1).max(8),
+  backends: z.array(backendSchema).min(1).max(MOST_BACKENDS),
 });
 
 /**
@@ -147,6 +150,12 @@ export class BackendRollout {
     const known = this.#members[index];
     const kind = known === undefined ? 'beside' : changeKind(known.settings, settings);
     if (known === undefined) {
+      if (this.#members.length >= MOST_BACKENDS) {
+        throw new FlatnetError(`${MOST_BACKENDS} backends are in use already: ${this.#names().join(', ')}`, {
+          code: 'CHANGE_REFUSED',
+          hint: 'nodes still need the former ones: flatnet podnet status shows which have not followed',
+        });
+      }
       const added = await this.#open(settings);
       this.#members = [added, ...this.#members];
       await this.#enter('preparing');
@@ -200,8 +209,11 @@ export class BackendRollout {
     this.#stage = stage;
     this.#since = undefined;
     await this.#save();
-    const backends = this.#members.map(({ backend }) => backend.name);
-    this.#options.logger.info({ stage, backends }, 'change of backend');
+    this.#options.logger.info({ stage, backends: this.#names() }, 'change of backend');
+  }
+
+  #names(): string[] {
+    return this.#members.map(({ backend }) => backend.name);
   }
 
   /** Readable by root alone: a preshared key may be in it. */

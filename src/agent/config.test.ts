@@ -58,6 +58,11 @@ describe('AgentConfiguration', () => {
 
   test.each([
     [HEAD, 'agent.yaml: network: is missing'],
+    [`${HEAD}${NETWORK}publicIP: 127.0.0.1\n`, 'publicIP: 127.0.0.1 is no address of a node'],
+    [`${HEAD}${NETWORK}publicIP: fd00::1\n`, 'publicIP: fd00::1 is not an IPv4 address'],
+    [`${HEAD}${NETWORK}cni: {bridge: ".."}\n`, 'cni.bridge: is not the name of a network device'],
+    [`${HEAD}${NETWORK}cni: {bridge: all}\n`, 'cni.bridge: is not the name of a network device'],
+    [`${HEAD}${NETWORK}cni: {networkName: ${'a'.repeat(300)}}\n`, 'cni.networkName: is not the name'],
     [`${HEAD}${NETWORK}netwerk: 1\n`, 'agent.yaml: netwerk: unknown field; did you mean network?'],
     [`${HEAD}${NETWORK}cni: {brigde: cni0}\n`, 'cni.brigde: unknown field; did you mean cni.bridge?'],
     [

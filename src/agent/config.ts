@@ -1,6 +1,8 @@
 import * as z from 'zod';
+import { isInterfaceName, isNetworkName } from '../cni/protocol/identifiers.ts';
 import { Cidr } from '../net/cidr.ts';
 import { Ip } from '../net/ip.ts';
+import { isNoHostAnywhere } from '../net/no-host.ts';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { interfacePattern } from '../podnet/interface-pattern.ts';
 import { checkServiceRanges, networkSchema, type NetworkConfig } from '../podnet/network-config.ts';
@@ -71,15 +73,11 @@ const pattern = checked((text) => {
   return text;
 });
 
-/** IFNAMSIZ with its NUL is 16. */
-const deviceName = z.string().regex(/^[^/:\s]{1,15}$/, 'is not the name of a network device');
+const deviceName = z.string().refine(isInterfaceName, 'is not the name of a network device');
 
 const cniSchema = z.strictObject({
   /** flannel's own name: a node that ran flannel keeps its reservations. */
-  networkName: z
-    .string()
-    .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/, 'is not the name of a network')
-    .default('cbr0'),
+  networkName: z.string().refine(isNetworkName, 'is not the name of a network').default('cbr0'),
   /** Pods on a bridge, or routed one by one: the plugins of containernetworking that do each are called so. */
   mode: z.enum(['bridge', 'ptp'], 'must be bridge or ptp').default('bridge'),
   bridge: deviceName.default('cni0'),
@@ -173,13 +171,9 @@ const configSchema = z
       ['publicIPv6', 6],
     ] as const) {
       const value = config[field];
-      if (value !== undefined && value.family !== family) {
-        context.addIssue({
-          code: 'custom',
-          path: [field],
-          message: `${value.toString()} is not an IPv${family} address`,
-        });
-      }
+      if (value === undefined || (value.family === family && !isNoHostAnywhere(value))) continue;
+      const fault = value.family === family ? 'no address of a node' : `not an IPv${family} address`;
+      context.addIssue({ code: 'custom', path: [field], message: `${value.toString()} is ${fault}` });
     }
   });
 

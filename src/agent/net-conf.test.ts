@@ -44,9 +44,23 @@ describe("flannel's net-conf.json", () => {
       'Backend.VNI',
     ],
     ['a list', [], 'is not an object'],
+    [
+      'every address there is',
+      { Network: '0.0.0.0/0' },
+      'Network: "0.0.0.0/0" has addresses that no pod can have',
+    ],
+    ['loopback', { Network: '127.0.0.0/8' }, 'has addresses that no pod can have'],
     ['both families off', { EnableIPv4: false }, 'neither EnableIPv4 nor EnableIPv6'],
   ])('%s is an error that names the field', (_, value, message) => {
     expect(() => read(value)).toThrow(message);
+  });
+
+  test.each([
+    [`${'{"Type":'.repeat(50_000)}1${'}'.repeat(50_000)}`, 'Backend.Type: '],
+    [`${'['.repeat(50_000)}${']'.repeat(50_000)}`, 'Backend: '],
+  ])('what nests without end is an error as any other', (backend, message) => {
+    const text = `{"Network": "10.244.0.0/16", "Backend": ${backend}}`;
+    expect(() => readNetConf(text, 'net-conf.json')).toThrow(message);
   });
 
   test('text that is not JSON', () => {

@@ -61,11 +61,13 @@ function parseJson(text: string, name: string): object {
   throw invalidConfig(name, ['is not an object']);
 }
 
-function withCanonicalNames(raw: object): Record<string, unknown> {
+/** `levels`: Backend alone is an object within. What else is nested, however deep, is left for the schema to refuse. */
+function withCanonicalNames(raw: object, levels = 2): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(raw).map(([key, value]: [string, unknown]) => {
-      const inner = typeof value === 'object' && value !== null && !Array.isArray(value);
-      return [NAMES.get(key.toLowerCase()) ?? key, inner ? withCanonicalNames(value) : value];
+      const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+      const inner = isObject && levels > 1 ? withCanonicalNames(value, levels - 1) : value;
+      return [NAMES.get(key.toLowerCase()) ?? key, inner];
     }),
   );
 }

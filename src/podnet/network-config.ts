@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { Cidr } from '../net/cidr.ts';
 import { Ip, type IpFamily } from '../net/ip.ts';
+import { isNoHostAnywhere } from '../net/no-host.ts';
 import { allocSchema, type AllocSettings } from './backends/alloc/settings.ts';
 import { hostGwSchema, type HostGwSettings } from './backends/hostgw/settings.ts';
 import { ipipSchema, type IpipSettings } from './backends/ipip/settings.ts';
@@ -30,12 +31,12 @@ export interface NetworkConfig {
 const cidrOf = (family: IpFamily) =>
   z.string().transform((text, context): Cidr => {
     const cidr = Cidr.tryParse(text);
-    if (cidr?.family === family) return cidr;
+    const isOfHosts = cidr !== undefined && !isNoHostAnywhere(cidr.first) && !isNoHostAnywhere(cidr.last);
+    if (cidr?.family === family && isOfHosts) return cidr;
     const example = family === 4 ? '10.244.0.0/16' : 'fd00:10:244::/56';
-    context.addIssue({
-      code: 'custom',
-      message: `"${text}" is not an IPv${family} network; write it like ${example}`,
-    });
+    const fault =
+      cidr?.family === family ? 'has addresses that no pod can have' : `is not an IPv${family} network`;
+    context.addIssue({ code: 'custom', message: `"${text}" ${fault}; write it like ${example}` });
     return z.NEVER;
   });
 
