@@ -108,6 +108,7 @@ errno=0
   });
 
   test.each([
+    [`public_key=${'a'.repeat(64)}\nrx_bytes=many\n\n`, 'a number that is none'],
     ['public_key=zz\nerrno=0\n\n', 'a key that is not of 64 hexadecimal digits'],
     ['listen_port=many\nerrno=0\n\n', 'a number that is none'],
   ])('%j is refused', (answer, message) => {

@@ -93,11 +93,11 @@ function parsePeer(lines: readonly Line[]): WireguardPeer {
     allowed: lines.filter(({ key }) => key === 'allowed_ip').map(({ value }) => Cidr.parse(value)),
     keepalive: numberOf(find(lines, 'persistent_keepalive_interval')),
     lastHandshake: wallClock(
-      BigInt(find(lines, 'last_handshake_time_sec') ?? 0),
-      BigInt(find(lines, 'last_handshake_time_nsec') ?? 0),
+      bigOf(find(lines, 'last_handshake_time_sec')),
+      bigOf(find(lines, 'last_handshake_time_nsec')),
     ),
-    rxBytes: BigInt(find(lines, 'rx_bytes') ?? 0),
-    txBytes: BigInt(find(lines, 'tx_bytes') ?? 0),
+    rxBytes: bigOf(find(lines, 'rx_bytes')),
+    txBytes: bigOf(find(lines, 'tx_bytes')),
   };
 }
 
@@ -115,6 +115,11 @@ function numberOf(text: string | undefined): number {
   const value = Number(text ?? 0);
   if (!Number.isSafeInteger(value)) throw malformed('a number that is none');
   return value;
+}
+
+function bigOf(text = '0'): bigint {
+  if (!/^\d+$/.test(text)) throw malformed('a number that is none');
+  return BigInt(text);
 }
 
 function keyOf(text: string): SecretKey {

@@ -5,7 +5,10 @@ import { timeval, unixAddress } from '../libc/structures.ts';
 
 /** wireguard-go answers within milliseconds, also with thousands of peers. */
 const TIMEOUT_MS = 1_000;
-/** After one that does not answer, the others are not waited for: each call holds up the whole process. */
+/**
+ * So long an answer may take as a whole. After one that does not come, the others are not waited for: each call holds
+ * up the whole process.
+ */
 const PATIENCE_MS = 5_000;
 
 /** The unix socket of a running wireguard-go: one request and its answer at a time, each on a connection of its own. */
@@ -56,7 +59,10 @@ export class UapiSocket {
   #receive(fd: number): string {
     const chunks: string[] = [];
     const buffer = Buffer.allocUnsafe(64 * 1024);
+    const until = performance.now() + PATIENCE_MS;
     for (let tail = ''; !tail.endsWith('\n\n');) {
+      // Whatever is there instead may say a little now and then, without end.
+      if (performance.now() > until) throw this.#fallSilent();
       const length = libc.recv(fd, buffer, 0, `read from ${this.#path}`);
       if (length === undefined) throw this.#fallSilent();
       if (length === 0) {

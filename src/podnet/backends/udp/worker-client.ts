@@ -7,6 +7,8 @@ import { parsePeers, parseState, type WorkerPeer, type WorkerState } from './wor
 const TIMEOUT_MS = 1_000;
 /** ANSWER_MAX of worker/control.h. */
 const ANSWER_MAX = 32_768;
+/** As in worker/peers.h. */
+const PEERS_MAX = 65_536;
 const NOBODY = ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE'];
 
 /** The control socket of one worker, which may come and go meanwhile. Each request is answered in the call. */
@@ -32,6 +34,11 @@ export class WorkerClient {
       const page = parsePeers(this.#exchange(`list ${all.length}`) ?? '');
       if (page.length === 0) return all;
       all.push(...page);
+      if (all.length > PEERS_MAX)
+        throw new FlatnetError(`what answers on ${this.#path} lists peers without end`, {
+          code: 'UDP_WORKER_ANSWER',
+          hint: 'it is no udp worker: end it, and the agent starts one',
+        });
     }
   }
 
