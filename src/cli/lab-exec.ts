@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { Command } from 'commander';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { netnsPath } from '../kernel/netns/netns.ts';
+import { INSTALLED_BIN } from '../lab/node/installation.ts';
 import { tool } from '../lab/node/tool.ts';
 import { nodeNetns, OUTSIDE } from '../lab/state/lab-name.ts';
 import type { LabRecord } from '../lab/state/lab-record.ts';
@@ -23,6 +24,7 @@ export function execCommand(): Command {
       `
 Examples:
   flatnet lab exec node-1 -- ip -d link show flannel.1
+  flatnet lab exec node-1 -- flatnet podnet status
   flatnet lab exec node-2 -- nft list tables
   flatnet lab exec node-1 -- tcpdump -ni eth0 udp port 8472
   flatnet lab exec outside -- curl -s http://172.30.0.10:30080/`,
@@ -34,8 +36,7 @@ async function exec(node: string, command: string[], flags: { readonly name: str
   const record = runningLab(flags.name);
   const child = spawn(tool('nsenter'), [...enterArguments(record, node), '--', ...command], {
     stdio: 'inherit',
-    // A proxy of the machine's network is out of reach from here, and curl would ask it for a node.
-    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !/_proxy$/i.test(name))),
+    env: environment(),
   });
   // Ctrl-C is for the command; this one ends with it.
   for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => undefined);
@@ -46,6 +47,12 @@ async function exec(node: string, command: string[], flags: { readonly name: str
       resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
     );
   });
+}
+
+/** `flatnet` is found on a node. A proxy of the machine's network is not: curl would ask it for a node. */
+function environment(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !/_proxy$/i.test(name));
+  return { ...Object.fromEntries(kept), PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:${INSTALLED_BIN}` };
 }
 
 function enterArguments(record: LabRecord, node: string): string[] {

@@ -19,6 +19,9 @@ export interface Installation {
 export const INSTALLED_NODE = '/opt/flatnet/node';
 export const INSTALLED_PACKAGE = '/opt/flatnet/package';
 
+/** Where a node has the command `flatnet`. */
+export const INSTALLED_BIN = '/opt/flatnet/bin';
+
 /** `command` is the Node.js executable, its options and the script, as for `spawn`. */
 export function installationOf(command: readonly string[]): Installation {
   const [node, script] = [command[0], command.at(-1)];

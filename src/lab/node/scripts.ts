@@ -54,6 +54,9 @@ mkdir -p opt/flatnet/package
 : >opt/flatnet/node
 mount --bind "$node" opt/flatnet/node
 mount --bind "$package" opt/flatnet/package
+mkdir -p opt/flatnet/bin
+printf '#!/bin/sh\\nexec /opt/flatnet/node /opt/flatnet/package/dist/flatnet.js "$@"\\n' >opt/flatnet/bin/flatnet
+chmod 755 opt/flatnet/bin/flatnet
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mkdir -p run/lab/base run/lab/containers run/lab/images run/lock run/netns run/podns
