@@ -121,7 +121,10 @@ export class PodNetwork {
     return inOrder([...this.#desired.values()].map(({ entry }) => entry));
   }
 
-  /** Sets the node's own facts and brings its devices up before it returns. Throws in the kernel's words. */
+  /**
+   * Sets the node's own facts and brings its devices up before it returns. Throws in the kernel's words; a peer that
+   * cannot be programmed is no reason to, it is tried again.
+   */
   setLocal(local: LocalNode, ways: Ways): void {
     this.#local = local;
     this.#ways = ways;
@@ -130,7 +133,9 @@ export class PodNetwork {
       ways.backends.flatMap((backend) => backend.planNode(local)),
     );
     for (const name of this.#leases.keys()) this.#planPeer(name);
-    this.#repair();
+    const failed = this.#repair();
+    if (this.#failure !== undefined) throw this.#failure;
+    if (failed !== undefined) this.#queue.add(REPAIR);
   }
 
   setPeer(lease: NodeLease): void {
@@ -177,7 +182,8 @@ export class PodNetwork {
     if (key === REPAIR) {
       this.#repairPending = false;
       this.#queue.addAfter(REPAIR, this.#verifyMs);
-      this.#repair();
+      const failed = this.#repair();
+      if (failed !== undefined) throw failed;
     } else this.#syncPeer(key.slice(PEER_PREFIX.length));
   }
 
@@ -256,9 +262,9 @@ export class PodNetwork {
     });
   }
 
-  /** Reads everything back, compares, puts right; prunes where that is allowed. */
-  #repair(): void {
-    if (this.#local === undefined) return;
+  /** Reads everything back, compares, puts right; prunes where that is allowed. Returns the first failure. */
+  #repair(): unknown {
+    if (this.#local === undefined) return undefined;
     this.#observe();
     // Devices first: making one anew takes with it what was on the old one.
     const links = this.desiredEntries().filter(({ kind }) => kind === 'link');
@@ -271,7 +277,7 @@ export class PodNetwork {
     if (wrong.length > 0 || !isEmpty(allowed))
       this.#log('kernel', { ...allowed, add: [...wrong, ...allowed.add] });
     this.#failure = this.#ownFailure(failed);
-    if (failed !== undefined) throw failed;
+    return failed;
   }
 
   /** A peer that cannot be programmed is its own matter; the node serves when its own entries are there. */
