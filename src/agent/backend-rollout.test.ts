@@ -99,6 +99,22 @@ describe('a change of backend', () => {
     );
   });
 
+  test('an agent that is killed before the old one is gone takes it away at its next start', async () => {
+    const path = join(folder, 'killed.json');
+    const first = await open(vxlan(1), path);
+    await first.change(vxlan(2));
+    await first.prepared();
+    const seen = { isPublished: true, awaited: 0, unmet: 0 };
+    for (const now of [0, GRACE_MS, 10_000, 10_000 + RETIRE_MS]) await first.advance({ ...seen, now });
+    expect(first.stage).toBe('settled');
+    expect((await open(vxlan(2), path)).ways.backends.map(({ name }) => name)).toEqual([
+      'vxlan 2',
+      'vxlan 1',
+    ]);
+    await first.advance({ ...seen, now: 30_000 });
+    expect(state(await open(vxlan(2), path))).toBe(state(first));
+  });
+
   test('back to the old one in the middle: it is still there', async () => {
     const rollout = await open(vxlan(1));
     await rollout.change(vxlan(2));

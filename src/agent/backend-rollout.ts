@@ -68,6 +68,8 @@ export class BackendRollout {
   /** Since when the condition of the next stage holds. */
   #since: number | undefined;
   #refused: FlatnetError | undefined;
+  /** Whether the file still tells of former backends that are about to be taken away. */
+  #isUnsaved = false;
 
   private constructor(options: BackendRolloutOptions) {
     this.#options = options;
@@ -184,6 +186,7 @@ export class BackendRollout {
 
   /** Goes on to the next stage when it is time. Returns whether it has, and else when to look again. */
   async advance({ isPublished, awaited, unmet, now }: Seen): Promise<{ moved: boolean; againInMs?: number }> {
+    if (this.#isUnsaved) await this.#save();
     const waiting = {
       offered: isPublished,
       switched: awaited + unmet === 0,
@@ -200,15 +203,21 @@ export class BackendRollout {
     if (this.#stage === 'offered') await this.#enter('switched');
     else {
       this.#members = [this.#first];
-      await this.#enter('settled');
+      // Written down at the next look, when the former ones are gone: an agent that is killed before takes them away then.
+      this.#isUnsaved = true;
+      this.#enterUnsaved('settled');
     }
     return { moved: true };
   }
 
   async #enter(stage: Stage): Promise<void> {
+    this.#enterUnsaved(stage);
+    await this.#save();
+  }
+
+  #enterUnsaved(stage: Stage): void {
     this.#stage = stage;
     this.#since = undefined;
-    await this.#save();
     this.#options.logger.info({ stage, backends: this.#names() }, 'change of backend');
   }
 
@@ -220,6 +229,7 @@ export class BackendRollout {
   async #save(): Promise<void> {
     const backends = this.settings.map((settings) => writeBackendSettings(settings, { secrets: true }));
     await installFile(this.#options.path, `${JSON.stringify({ stage: this.#stage, backends })}\n`, 0o600);
+    this.#isUnsaved = false;
   }
 
   async #restore({ stage, backends }: z.output<typeof stateSchema>): Promise<void> {
