@@ -20,7 +20,10 @@ const SCOPE_GLOBAL = 0;
 /** What rtnetlink makes: everything but the devices and peers that a backend's own driver has. */
 export class KernelEntries implements EntryDriver {
   readonly #kernel: RouteKernel;
-  /** Known until the current turn of the event loop ends: a peer's entries all stand on one device. */
+  /**
+   * As of the last reading of the kernel, which follows every event of a device. The kernel gives a number to one
+   * device only, so one that is out of date hits nothing (ENODEV) instead of another device.
+   */
   readonly #indexes = new Map<string, number>();
 
   constructor(kernel: RouteKernel) {
@@ -43,6 +46,8 @@ export class KernelEntries implements EntryDriver {
   observe(wantedDevices: ReadonlySet<string>): Entry[] {
     const kernel = this.#kernel;
     const links = kernel.links();
+    this.#indexes.clear();
+    for (const { name, index } of links) this.#indexes.set(name, index);
     const names = new Map(links.map((link) => [link.index, link.name]));
     const entries: Entry[] = [];
     for (const link of links) {
@@ -67,6 +72,17 @@ export class KernelEntries implements EntryDriver {
   }
 
   put(entry: Entry): void {
+    try {
+      this.#put(entry);
+    } catch (error) {
+      if (!(error instanceof FlatnetError) || error.code !== 'ENODEV' || this.#indexes.size === 0)
+        throw error;
+      this.#indexes.clear();
+      this.#put(entry);
+    }
+  }
+
+  #put(entry: Entry): void {
     const kernel = this.#kernel;
     switch (entry.kind) {
       case 'link':
@@ -115,7 +131,6 @@ export class KernelEntries implements EntryDriver {
     const known = this.#indexes.get(device);
     if (known !== undefined) return known;
     const index = indexOf(this.#kernel, device);
-    if (this.#indexes.size === 0) queueMicrotask(() => this.#indexes.clear());
     this.#indexes.set(device, index);
     return index;
   }
