@@ -3,7 +3,7 @@ import type { IptablesRule } from '../../kernel/iptables/rule.ts';
 import type { MasqueradeRange } from './ruleset.ts';
 
 /** Beside flannel's FLANNEL-POSTRTG, which a flanneld may have left or may come back to. */
-export const MASQUERADE_CHAIN = 'FLATNET-POSTRTG';
+const MASQUERADE_CHAIN = 'FLATNET-POSTRTG';
 
 const RETURN = { kind: 'verdict', verdict: 'RETURN' } as const;
 const JUMP: IptablesRule = {
@@ -12,7 +12,7 @@ const JUMP: IptablesRule = {
 };
 
 /** The decisions of `renderMasquerade` as a chain of iptables, for kernels without nftables. */
-export function masqueradeRules(
+function masqueradeRules(
   { podCidr, network }: MasqueradeRange,
   proxyBit: number,
   randomFully: boolean,
