@@ -5,5 +5,5 @@ import { describeBackend } from './suite.ts';
 
 afterAll(removeBuild);
 
-const NAMES = ['vxlan', 'vxlan-direct', 'host-gw', 'alloc', 'wireguard', 'wireguard-auto', 'udp'] as const;
+const NAMES = ['vxlan', 'vxlan-direct', 'host-gw', 'alloc', 'udp'] as const;
 for (const name of NAMES) describeBackend(subject(name));

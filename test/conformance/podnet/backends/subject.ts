@@ -36,7 +36,7 @@ const EVERYWHERE = { near: true, far: true } as const;
 
 /**
  * The table of all backends. To add one is to add a row here, and its name to the list of the file for the kernel that
- * has it: backends.kernel.ts (the machine's own) or backends.uml.ts (user-mode-linux).
+ * has it: backends.kernel.ts and wireguard.kernel.ts (the machine's own) or backends.uml.ts (user-mode-linux).
  */
 const SUBJECTS = {
   vxlan: {
