@@ -2,8 +2,8 @@ import type { AttachmentRecord } from './attachments/attachment-record.ts';
 import { openIfThere, withKernel, type PodInterfaceKernels } from './container-netns.ts';
 
 /**
- * Gives a connected pod another MTU, within what its configuration allows. Smaller first at the pod's end, larger first at the node's: so neither sends
- * what the other drops. A pod that is gone is passed over. Throws in the kernel's words.
+ * Gives a connected pod another MTU, within what its configuration allows. Smaller first at the pod's end, larger first
+ * at the node's: so neither sends what the other drops. A pod that is gone is passed over. Throws in the kernel's words.
  */
 export function changePodMtu(kernels: PodInterfaceKernels, record: AttachmentRecord, wanted: number): void {
   const mtu = Math.min(wanted, record.mtu ?? wanted);
