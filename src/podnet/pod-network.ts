@@ -26,6 +26,7 @@ export interface PodNetworkOptions {
   readonly verifyMs?: number;
 }
 
+const NOTHING: ReadonlyMap<string, Entry> = new Map();
 /** Owner of the entries that the node needs for itself. */
 const OWN = '';
 const REPAIR = 'repair';
@@ -57,6 +58,11 @@ export class PodNetwork {
   readonly #byOwner = new Map<string, readonly Entry[]>();
   /** What is known to be in the kernel. */
   readonly #actual = new Map<string, Entry>();
+  /**
+   * What was in the kernel at the start, until all nodes are known: of two that claim the same, it says who had it. By
+   * the order alone in which they are told, a restart would hand a node's traffic to whoever has copied its MAC.
+   */
+  #adopted: ReadonlyMap<string, Entry> | undefined;
   /** Nodes some of whose entries another node has claimed before. */
   readonly #blocked = new Set<string>();
   readonly #troubled = new Set<string>();
@@ -132,6 +138,10 @@ export class PodNetwork {
       OWN,
       ways.backends.flatMap((backend) => backend.planNode(local)),
     );
+    if (this.#adopted === undefined) {
+      this.#observe();
+      this.#adopted = new Map(this.#actual);
+    }
     for (const name of this.#leases.keys()) this.#planPeer(name);
     const failed = this.#repair();
     if (this.#failure !== undefined) throw this.#failure;
@@ -182,6 +192,8 @@ export class PodNetwork {
     if (key === REPAIR) {
       this.#repairPending = false;
       this.#queue.addAfter(REPAIR, this.#verifyMs);
+      // Asked for behind every node that was known by then.
+      if (this.#mayPrune) this.#adopted = NOTHING;
       const failed = this.#repair();
       if (failed !== undefined) throw failed;
     } else this.#syncPeer(key.slice(PEER_PREFIX.length));
@@ -232,7 +244,8 @@ export class PodNetwork {
   #plan(owner: string, entries: readonly Entry[]): Diff<Entry> {
     const before = this.#byOwner.get(owner) ?? [];
     // Half of a peer would be worse than none: packets would leave for a tunnel's end that is not the route's.
-    const claimed = entries.some((entry) => this.#ownerOf(entry, owner) !== owner);
+    const contested = entries.filter((entry) => this.#ownerOf(entry, owner) !== owner);
+    const claimed = contested.length > 0 && !this.#takeBack(contested);
     const granted = claimed ? [] : entries;
     if (claimed) this.#blocked.add(owner);
     else this.#blocked.delete(owner);
@@ -246,6 +259,24 @@ export class PodNetwork {
       if (found !== undefined) actual.set(entryKey(entry), found);
     }
     return diff(granted, actual.values(), entryKey, sameEntry);
+  }
+
+  /** Whether the entries are as they were in the kernel at the start; who has claimed them since has to give way. */
+  #takeBack(contested: readonly Entry[]): boolean {
+    const wereSo = contested.every((entry) => {
+      const found = this.#adopted?.get(entryKey(entry));
+      return found !== undefined && sameEntry(found, entry);
+    });
+    const holders = contested.flatMap((entry) => this.#desired.get(entryKey(entry)) ?? []);
+    const areSo = holders.every(({ entry }) => contested.some((other) => sameEntry(entry, other)));
+    if (!wereSo || areSo || holders.some(({ owner }) => owner === OWN)) return false;
+    const keys = new Set(contested.map(entryKey));
+    for (const { owner } of holders) {
+      const left = (this.#byOwner.get(owner) ?? []).filter((entry) => !keys.has(entryKey(entry)));
+      this.#byOwner.set(owner, left);
+      this.#queue.add(PEER_PREFIX + owner);
+    }
+    return true;
   }
 
   #ownerOf(entry: Entry, otherwise: string): string {

@@ -202,6 +202,20 @@ export function describePodNetwork(
       expect(problems.get('twin')).toBe('');
     });
 
+    test('who was served before a restart is served after it, whoever is told first', async () => {
+      const first = await threeNodes();
+      await first.end();
+      const { network, problems, inKernel, settled } = start(first.kernel);
+      network.setLocal(localFor(backend), ways);
+      network.setPeer(lease(backend, 2, { node: 'copy', mac: mac(0x2b), host: 43 }));
+      for (const n of [2, 3]) network.setPeer(lease(backend, n));
+      network.allowPrune();
+      await vi.waitFor(() => expect(problems.get('copy')).toContain('is claimed by node node-2 already'));
+      await settled();
+      expect(inKernel().join('\n')).not.toContain('172.30.0.43');
+      expect(inKernel().join('\n')).toContain('172.30.0.2');
+    });
+
     if (backend.planNode(localFor(backend)).length === 0) return;
 
     const links = (mtu?: number): LinkEntry[] =>
