@@ -7,7 +7,7 @@ import type { Scene } from './scene.ts';
 import { SLOWNESS, type Subject } from './subject.ts';
 import { transfer } from './transfer.ts';
 
-/** What the issue promises; the test's own reading takes a part of it. */
+/** What users are promised; the test's own reading takes a part of it. */
 const REPAIR_MS = 5000 * SLOWNESS;
 
 /** Agents that are killed, things that are taken away, machines that boot. They run one after another. */
