@@ -41,6 +41,8 @@ export class PortMappings implements PodFeature {
   /** Names of devices by which packets of 127.0.0.0/8 may leave. */
   readonly #devices = new Set<string>();
   #repairSoon: (() => void) | undefined;
+  #running: AbortSignal | undefined;
+  #watching = false;
 
   constructor(options: PortMappingsOptions) {
     this.#options = options;
@@ -49,7 +51,7 @@ export class PortMappings implements PodFeature {
 
   /** Repairs the tables when somebody else changes them, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    const { kernel, nft, logger } = this.#options;
+    const { nft, logger } = this.#options;
     const queue = new WorkQueue({
       name: 'host ports',
       process: async () => {
@@ -59,8 +61,8 @@ export class PortMappings implements PodFeature {
       logger,
     });
     const tables = this.#tables.map(({ table }) => table);
-    // A device that is made anew has the setting no more.
-    kernel.watch({ groups: ['link'], signal, onEvent: (event) => this.#onLinkEvent(event) });
+    this.#running = signal;
+    this.#watchDevices();
     const repairSoon = (): void => queue.addAfter('tables', REPAIR_DELAY_MS);
     this.#repairSoon = repairSoon;
     const unwatch = nft.watch(tables, repairSoon);
@@ -160,6 +162,18 @@ export class PortMappings implements PodFeature {
     }
     this.#devices.add(device.name);
     this.#routeLocalnet(device.name);
+    this.#watchDevices();
+  }
+
+  /**
+   * A device that is made anew has the setting no more. Every pod that comes or goes is events to read: they are asked
+   * for when the first pod has a host port.
+   */
+  #watchDevices(): void {
+    const signal = this.#running;
+    if (this.#watching || signal === undefined || this.#devices.size === 0) return;
+    this.#watching = true;
+    this.#options.kernel.watch({ groups: ['link'], signal, onEvent: (event) => this.#onLinkEvent(event) });
   }
 
   #onLinkEvent(event: RouteEvent): void {
