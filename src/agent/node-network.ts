@@ -233,7 +233,7 @@ export class NodeNetwork {
         ),
       );
     }
-    const podCidrs = podCidrsOf(node, this.#config.network.networks);
+    const podCidrs = podCidrsOf(node, this.#config);
     const local = describeLocalNode(facts, choice, { ...wish, podCidrs });
     const before = this.#local;
     this.#local = local;
@@ -385,12 +385,19 @@ export class NodeNetwork {
   }
 }
 
-/** Throws POD_CIDR_MISSING while the cluster has not given the node one of each family. */
-function podCidrsOf(node: OwnNode, networks: ReadonlyMap<IpFamily, Cidr>): ReadonlyMap<IpFamily, Cidr> {
-  for (const family of networks.keys()) {
+/** Throws POD_CIDR_MISSING while the node has not been given one of each family. */
+function podCidrsOf(node: OwnNode, { network, store }: AgentConfig): ReadonlyMap<IpFamily, Cidr> {
+  for (const family of network.networks.keys()) {
     if (node.podCidrs.has(family)) continue;
     const problem = node.problems.find(({ code }) => code === 'INVALID_POD_CIDR');
     if (problem !== undefined) throw problem;
+    if (store.etcd !== undefined) {
+      throw new FlatnetError(`node ${node.name} has no IPv${family} subnet of etcd yet`, {
+        code: 'POD_CIDR_MISSING',
+        retryable: true,
+        hint: 'it takes a lease by itself; the log says what keeps it from that',
+      });
+    }
     throw new FlatnetError(`node ${node.name}: spec.podCIDRs has no IPv${family} range yet`, {
       code: 'POD_CIDR_MISSING',
       retryable: true,
