@@ -96,7 +96,7 @@ export class CniServer {
 
   /**
    * Calls begin one after the other, and only when nobody else is at the door: what a call has to wait for in the
-   * kernel holds up all, and a plugin waits no longer than a second for its receipt.
+   * kernel holds up all, and a plugin waits five seconds at most for its receipt.
    */
   async #turn(): Promise<void> {
     const mine = this.#lastTurn.then(async () => this.#quietRound());
