@@ -109,6 +109,13 @@ function refuseOverlap(local: LocalNode, here: LocalFamily, peer: string, there:
       { code: 'POD_CIDR_OVERLAP', hint: 'one of the two nodes has to be given another pod CIDR' },
     );
   }
+  const pods = [there.podCidr, here.podCidr].find((cidr) => cidr.contains(there.publicIp));
+  if (pods !== undefined) {
+    throw new FlatnetError(
+      `node ${peer}: public IP ${there.publicIp.toString()} lies in ${pods.toString()}, where pods are: packets to the node would go round in circles`,
+      { code: 'NODE_IP_AMONG_PODS', hint: 'let the node publish its address on the network below' },
+    );
+  }
   if (there.publicIp.equals(here.ip)) {
     throw new FlatnetError(
       `node ${peer}: public IP ${there.publicIp.toString()} is this node's own (${local.name})`,

@@ -116,6 +116,7 @@ describe('vxlan', () => {
 
   test.each<[string, NodeLease, string]>([
     ['our pod CIDR', peer(2, { podCidr: '10.244.0.0/16' }), 'pod CIDR 10.244.0.0/16 overlaps 10.244.1.0/24'],
+    ['an address of a pod', peer(2, { ip: '10.244.2.1' }), 'public IP 10.244.2.1 lies in 10.244.2.0/24'],
     ['our address', peer(2, { ip: '172.30.0.1' }), "public IP 172.30.0.1 is this node's own"],
   ])('a peer with %s is reported and not programmed', (_, lease, message) => {
     expect(problems(vxlan(), lease)).toContain(`node node-2`);
