@@ -17,11 +17,12 @@ const uml = {
 /** Vitest leaves one processor out when it is not told, which on two is half. */
 const WORKERS = 2;
 
+const isUml = ({ moduleId }: TestSpecification): boolean => moduleId.includes('/test/uml/');
+
 /** The files that boot a kernel of their own take longest, and one processor each: they begin, others run beside them. */
 class UmlFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
-    const isUml = ({ moduleId }: TestSpecification): boolean => moduleId.includes('/test/uml/');
     return [...sorted.filter(isUml), ...sorted.filter((file) => !isUml(file))];
   }
 }
