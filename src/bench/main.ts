@@ -11,6 +11,10 @@ const BENCHMARKS: Record<string, LazyCommand> = {
     summary: 'CNI plugin: ADD and DEL beside the bridge and host-local plugins',
     load: async () => import('./cni/cni-command.ts'),
   },
+  nodes: {
+    summary: "node agent in large clusters: memory, the cost of a node's joining",
+    load: async () => import('./nodes/nodes-command.ts'),
+  },
   proxy: {
     summary: 'service proxy, in every mode: first sync, time of a change, CPU, memory, connection set-up',
     load: async () => import('./proxy/proxy-command.ts'),

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { createNetns, deleteNetns } from '../../kernel/netns/netns.ts';
-import { BenchMachine } from './bench-machine.ts';
+import { BenchMachine } from '../agent/bench-machine.ts';
 import { FlatnetNetwork } from './flatnet-network.ts';
 import { PluginNetwork, type CniCommand } from './plugin-network.ts';
 

@@ -1,38 +1,15 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { ApiClient } from '../../cluster/api-client.ts';
-import { loadKubeconfig } from '../../cluster/kubeconfig.ts';
-import { NODES } from '../../cluster/resource-type.ts';
-import { FlatnetError } from '../../errors/flatnet-error.ts';
-import { listenTcp } from '../../kernel/netns/listen.ts';
-import { withNetns } from '../../kernel/netns/netns.ts';
-import { ApiServer } from '../../lab/apiserver/api-server.ts';
-import { CertificateAuthority } from '../../lab/apiserver/pki/certificate-authority.ts';
-import { Ip } from '../../net/ip.ts';
-import { sleep } from '../../timing/backoff.ts';
-import { BenchMachine } from './bench-machine.ts';
+import { join } from 'node:path';
+import { BenchAgent } from '../agent/bench-agent.ts';
 import { PluginNetwork } from './plugin-network.ts';
-
-const TOKEN = 'bench-cni';
-const NODE_NAME = 'bench-node';
-const READY_TIMEOUT_MS = 20_000;
 
 /** Flatnet's built agent and plugin on a node of a cluster of one. */
 export class FlatnetNetwork {
   readonly network: PluginNetwork;
-  readonly #machine: BenchMachine;
-  readonly #server: ApiServer;
-  readonly #client: ApiClient;
-  readonly #agent: ChildProcess;
+  readonly #agent: BenchAgent;
 
-  private constructor(machine: BenchMachine, server: ApiServer, client: ApiClient, agent: ChildProcess) {
-    this.#machine = machine;
-    this.#server = server;
-    this.#client = client;
+  private constructor(agent: BenchAgent) {
     this.#agent = agent;
-    const { folder, netns } = machine;
+    const { folder, netns } = agent.machine;
     const socketPath = join(folder, 'cni.sock');
     this.network = new PluginNetwork({
       netns: netns.fd,
@@ -44,119 +21,11 @@ export class FlatnetNetwork {
   }
 
   static async start(prefix: string): Promise<FlatnetNetwork> {
-    const machine = new BenchMachine(prefix);
-    const { folder, apiHost, fabric } = machine;
-    const authority = CertificateAuthority.create();
-    const server = await ApiServer.start({
-      listen: [
-        { fd: listenTcp(Ip.parse(apiHost), 6443, { netns: fabric.fd }) },
-        { host: '127.0.0.1', port: 0 },
-      ],
-      advertise: { host: apiHost, port: 6443 },
-      authority,
-      serviceCidrs: ['10.96.0.0/16'],
-      tokens: new Map([[TOKEN, { username: 'admin', groups: ['system:masters'] }]]),
-    });
-    const kubeconfig = (name: string, address: string): string => {
-      const path = join(folder, name);
-      writeFileSync(path, renderKubeconfig(`https://${address}`, authority.certificate));
-      return path;
-    };
-    const local = kubeconfig('kubeconfig-here', `127.0.0.1:${server.addresses[1]?.port ?? 0}`);
-    const client = new ApiClient(await loadKubeconfig(local));
-    const started = new FlatnetNetwork(
-      machine,
-      server,
-      client,
-      startAgent(machine, kubeconfig('kubeconfig', `${apiHost}:6443`)),
-    );
-    try {
-      await started.#register();
-      await started.#ready();
-      return started;
-    } catch (error) {
-      await started.close();
-      throw error;
-    }
+    const cluster = { network: '10.244.0.0/16', podCidr: '10.244.0.0/23' };
+    return new FlatnetNetwork(await BenchAgent.start({ prefix, ...cluster }));
   }
 
   async close(): Promise<void> {
-    if (this.#agent.exitCode === null) {
-      this.#agent.kill('SIGTERM');
-      await once(this.#agent, 'exit');
-    }
-    await this.#client.close();
-    await this.#server.close();
-    this.#machine.close();
-  }
-
-  async #register(): Promise<void> {
-    const podCIDRs = ['10.244.0.0/23'];
-    await this.#client.create(NODES, {
-      metadata: { name: NODE_NAME },
-      spec: { podCIDR: podCIDRs[0] ?? '', podCIDRs },
-    });
-    const body = { status: { addresses: [{ type: 'InternalIP', address: this.#machine.ip }] } };
-    await this.#client.patch(
-      NODES,
-      { name: NODE_NAME },
-      { type: 'strategic', body },
-      { subresource: 'status' },
-    );
-  }
-
-  /** The conflist is written when pods can be connected. */
-  async #ready(): Promise<void> {
-    const { folder } = this.#machine;
-    const deadline = Date.now() + READY_TIMEOUT_MS;
-    while (!existsSync(join(folder, 'net.d', '10-flatnet.conflist'))) {
-      if (Date.now() > deadline || this.#agent.exitCode !== null) {
-        throw new FlatnetError(
-          `the agent does not get ready: ${readFileSync(join(folder, 'agent.log'), 'utf8')}`,
-          {
-            code: 'AGENT_NOT_READY',
-          },
-        );
-      }
-      await sleep(20);
-    }
+    await this.#agent.close();
   }
 }
-
-function startAgent({ folder, netns }: BenchMachine, kubeconfig: string): ChildProcess {
-  const config = join(folder, 'agent.yaml');
-  const settings = {
-    apiVersion: 'flatnet.dev/v1alpha1',
-    kind: 'AgentConfiguration',
-    network: { Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } },
-    subnetFile: join(folder, 'subnet.env'),
-    serviceCIDRs: ['10.96.0.0/16'],
-    cni: {
-      confDir: join(folder, 'net.d'),
-      confFile: '10-flatnet.conflist',
-      binDir: join(folder, 'bin'),
-      dataDir: join(folder, 'networks'),
-      socketPath: join(folder, 'cni.sock'),
-    },
-  };
-  writeFileSync(config, JSON.stringify(settings));
-  const log = openSync(join(folder, 'agent.log'), 'a');
-  const script = join(dirname(process.argv[1] ?? ''), 'flatnet.js');
-  const args = [script, 'agent', '--node-name', NODE_NAME, '--kubeconfig', kubeconfig, '--config', config];
-  return withNetns(netns.fd, () => spawn(process.execPath, args, { stdio: ['ignore', log, log] }));
-}
-
-const renderKubeconfig = (server: string, certificate: string): string =>
-  JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Config',
-    'current-context': 'bench',
-    clusters: [
-      {
-        name: 'bench',
-        cluster: { server, 'certificate-authority-data': Buffer.from(certificate).toString('base64') },
-      },
-    ],
-    users: [{ name: 'admin', user: { token: TOKEN } }],
-    contexts: [{ name: 'bench', context: { cluster: 'bench', user: 'admin' } }],
-  });

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { withNetns } from '../../kernel/netns/netns.ts';
 import { sleep } from '../../timing/backoff.ts';
-import { cpuTime, residentMb, type CpuTime } from './process-usage.ts';
+import { cpuTime, residentMb, type CpuTime } from '../agent/process-usage.ts';
 
 const LOOK_MS = 100;
 const QUIET_LOOKS = 5;

@@ -156,6 +156,13 @@ describe('what goes wrong around an agent', () => {
   test('a node without pod CIDR waits, says so, and goes on when it gets one', async () => {
     const [late] = cluster.addNodes(1);
     await cluster.client.create(NODES, { metadata: { name: late?.name ?? '' } });
+    const body = { status: { addresses: [{ type: 'InternalIP', address: late?.ip }] } };
+    await cluster.client.patch(
+      NODES,
+      { name: 'node-3' },
+      { type: 'strategic', body },
+      { subresource: 'status' },
+    );
     late?.startAgent();
     await vi.waitFor(async () => {
       expect(await late?.http('/readyz')).toContain(
@@ -167,13 +174,6 @@ describe('what goes wrong around an agent', () => {
       NODES,
       { name: 'node-3' },
       { type: 'merge', body: { spec: { podCIDR: podCIDRs[0], podCIDRs } } },
-    );
-    const body = { status: { addresses: [{ type: 'InternalIP', address: late?.ip }] } };
-    await cluster.client.patch(
-      NODES,
-      { name: 'node-3' },
-      { type: 'strategic', body },
-      { subresource: 'status' },
     );
     await late?.ready();
     expect(late?.kernel.link('flannel.1')?.up).toBe(true);
