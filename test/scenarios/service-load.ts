@@ -85,7 +85,12 @@ export async function loadFromPod(lab: Lab, pod: string, target: LoadTarget): Pr
 
 /** No request failed, no SYN was lost, and each connection that stayed is the one that it was. */
 export function expectUnharmed(load: LoadResult): void {
-  expect(load).toMatchObject({ answered: load.requests, failures: 0, firstFailures: [], lostSyns: 0 });
+  expect(load, JSON.stringify(load)).toMatchObject({
+    answered: load.requests,
+    failures: 0,
+    firstFailures: [],
+    lostSyns: 0,
+  });
   for (const connection of load.held) {
     expect(connection).not.toHaveProperty('error');
     expect(connection.pods).toHaveLength(1);
