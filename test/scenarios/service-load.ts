@@ -85,12 +85,10 @@ export async function loadFromPod(lab: Lab, pod: string, target: LoadTarget): Pr
 
 /** No request failed, no SYN was lost, and each connection that stayed is the one that it was. */
 export function expectUnharmed(load: LoadResult): void {
-  expect(load, JSON.stringify(load)).toMatchObject({
-    answered: load.requests,
-    failures: 0,
-    firstFailures: [],
-    lostSyns: 0,
-  });
+  const { answered, requests, failures, firstFailures, lostSyns } = load;
+  const unharmed = answered === requests && failures + firstFailures.length + lostSyns === 0;
+  // The whole of it: reports from within user-mode-linux show no more than the message.
+  expect(unharmed ? 'unharmed' : JSON.stringify(load)).toBe('unharmed');
   for (const connection of load.held) {
     expect(connection).not.toHaveProperty('error');
     expect(connection.pods).toHaveLength(1);
