@@ -120,8 +120,55 @@ test('a port that another Service has is told of by object and field, and taken 
   expect((await ask(other)).status).toBe(503);
   checks.set('shop/web:80/TCP/4', undefined);
   checks.apply();
-  await vi.waitFor(
-    async () => expect(await ask(port)).toMatchObject({ body: { service: { name: 'late' } } }),
-    { timeout: 10_000 },
-  );
+  expect(await ask(port)).toMatchObject({ body: { service: { name: 'late' } } });
+});
+
+test('a port that another program has is tried again', async () => {
+  const [port = 0] = ports;
+  const other = createServer().listen(port, '127.0.0.1');
+  await listening(other);
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  set('shop/web', port);
+  checks.apply();
+  expect(failures).toHaveLength(1);
+  await closed(other);
+  vi.advanceTimersByTime(5000);
+  vi.useRealTimers();
+  expect((await ask(port)).status).toBe(503);
+});
+
+test('while a full sync is under way all checks answer, whatever else happens', async () => {
+  const [port = 0, busy = 0] = ports;
+  const other = createServer().listen(busy, '127.0.0.1');
+  await listening(other);
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  set('shop/web', port);
+  set('shop/late', busy);
+  checks.apply();
+  checks.reset();
+  // The port that another program has is tried again.
+  vi.advanceTimersByTime(5000);
+  vi.useRealTimers();
+  expect((await ask(port)).status).toBe(503);
+  // An address of the machine comes.
+  checks.listenOn([...LOOPBACK, Ip.parse('127.0.0.2')]);
+  expect((await ask(port)).status).toBe(503);
+  // It was refused: the next one begins anew.
+  checks.reset();
+  set('shop/web', port);
+  checks.apply();
+  expect((await ask(port)).status).toBe(503);
+  await closed(other);
+});
+
+test('opened, closed and opened again in one breath, it is open', async () => {
+  const [a = 0, b = 0] = ports;
+  for (const port of [a, b, a, b, a]) {
+    set('shop/web', port);
+    checks.apply();
+  }
+  for (const last of [1, 2, 3]) checks.listenOn([...LOOPBACK, Ip.parse(`127.0.0.${last + 1}`)]);
+  expect((await ask(a)).status).toBe(503);
+  await expect(ask(b)).rejects.toThrow('fetch failed');
+  expect(errors).toEqual([]);
 });

@@ -20,11 +20,16 @@ export interface HealthChecksOptions {
   readonly netns?: number;
 }
 
-interface Check {
-  readonly service: string;
+/** What service ports ask for; in force from the next `apply` on. */
+interface Request {
   readonly port: number;
   /** Service ports that name it. */
   readonly ids: Set<string>;
+}
+
+interface Check {
+  readonly service: string;
+  readonly port: number;
   servers: readonly Server[];
   failure: string | undefined;
 }
@@ -37,7 +42,10 @@ const EVERYWHERE_V4 = [Ip.parse('0.0.0.0')];
 /** One HTTP server for each Service with a healthCheckNodePort, on the addresses of node ports. */
 export class HealthChecks {
   readonly #options: HealthChecksOptions;
+  /** What was told: while a full sync is under way it grows, and is not to be acted on. */
+  readonly #requests = new Map<string, Request>();
   readonly #checks = new Map<string, Check>();
+  /** Services of which something was told since the last `apply`. */
   readonly #touched = new Set<string>();
   #addresses: NodePortAddresses = 'all';
   #retry: NodeJS.Timeout | undefined;
@@ -48,59 +56,64 @@ export class HealthChecks {
 
   /** Services that `set` does not name until the next `apply` have no check any more. */
   reset(): void {
-    for (const check of this.#checks.values()) {
-      check.ids.clear();
-      this.#touched.add(check.service);
-    }
+    this.#requests.clear();
+    for (const service of this.#checks.keys()) this.#touched.add(service);
   }
 
   set(id: string, port: ServicePort | undefined): void {
     const service = id.slice(0, id.indexOf(':'));
     const wanted = port?.healthCheckNodePort ?? 0;
-    const check = this.#checks.get(service);
+    const request = this.#requests.get(service);
     if (wanted === 0) {
-      if (check?.ids.delete(id) === true) this.#touched.add(service);
-      return;
-    }
-    if (check?.port === wanted) check.ids.add(id);
-    else {
-      if (check !== undefined) stop(check);
-      const fresh = { service, port: wanted, ids: new Set([id]), servers: [], failure: undefined };
-      this.#checks.set(service, fresh);
-      this.#touched.add(service);
-    }
+      if (request?.ids.delete(id) !== true) return;
+      if (request.ids.size === 0) this.#requests.delete(service);
+    } else if (request?.port === wanted) request.ids.add(id);
+    else this.#requests.set(service, { port: wanted, ids: new Set([id]) });
+    this.#touched.add(service);
   }
 
   /** Where node ports answer, checks do. */
   listenOn(addresses: NodePortAddresses): void {
     if (String(addresses) === String(this.#addresses)) return;
     this.#addresses = addresses;
-    for (const check of this.#checks.values()) {
-      stop(check);
-      this.#touched.add(check.service);
-    }
-    this.apply();
+    for (const check of this.#checks.values()) stop(check);
+    this.#startAll();
   }
 
   /** Opens what is wanted and not open, closes what is not wanted any more. */
   apply(): void {
-    if (this.#touched.size === 0) return;
-    const checks = [...this.#touched].flatMap((service) => this.#checks.get(service) ?? []);
-    this.#touched.clear();
+    let closed = false;
     // Closing first: a port may go from one Service to another.
-    for (const check of checks) {
-      if (check.ids.size > 0) continue;
+    for (const service of this.#touched) {
+      const check = this.#checks.get(service);
+      if (check === undefined || check.port === this.#requests.get(service)?.port) continue;
       stop(check);
-      this.#checks.delete(check.service);
+      this.#checks.delete(service);
+      closed = true;
     }
-    for (const check of checks) if (check.ids.size > 0 && check.servers.length === 0) this.#start(check);
+    for (const service of this.#touched) {
+      const request = this.#requests.get(service);
+      if (request === undefined || this.#checks.has(service)) continue;
+      const check = { service, port: request.port, servers: [], failure: undefined };
+      this.#checks.set(service, check);
+      this.#start(check);
+    }
+    this.#touched.clear();
+    // Somebody may have waited for what is free now.
+    if (closed) this.#startAll();
   }
 
   close(): void {
     clearTimeout(this.#retry);
     for (const check of this.#checks.values()) stop(check);
     this.#checks.clear();
+    this.#requests.clear();
     this.#touched.clear();
+  }
+
+  /** All that are not open. */
+  #startAll(): void {
+    for (const check of this.#checks.values()) if (check.servers.length === 0) this.#start(check);
   }
 
   #start(check: Check): void {
@@ -120,14 +133,15 @@ export class HealthChecks {
         logger.error({ object, field, port: check.port }, `${object}: ${field}: ${failure}; trying again`);
       }
       check.failure = failure;
-      this.#tryAgain(check.service);
+      this.#tryAgain();
     }
   }
 
-  #tryAgain(service: string): void {
-    this.#touched.add(service);
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.apply(), RETRY_MS).unref();
+  #tryAgain(): void {
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.#startAll();
+    }, RETRY_MS).unref();
   }
 
   #listen(check: Check): Server[] {
@@ -149,7 +163,10 @@ export class HealthChecks {
         const options = { dualStack: true, ...(netns === undefined ? {} : { netns }) };
         const fd = listenTcp(address, check.port, options);
         const server = createServer((_, response) => this.#answer(check, response));
-        server.on('error', (error) => this.#broken(check, error));
+        server.on('error', (error) => {
+          // Of one that has been closed since nobody wants to know.
+          if (check.servers.includes(server)) this.#broken(check, error);
+        });
         servers.push(server.listen({ fd }));
       }
       return servers;
@@ -162,7 +179,7 @@ export class HealthChecks {
   #broken(check: Check, error: Error): void {
     stop(check);
     this.#options.logger.error({ service: check.service, err: error }, 'a health check ended; trying again');
-    this.#tryAgain(check.service);
+    this.#tryAgain();
   }
 
   #answer({ service }: Check, response: ServerResponse): void {
