@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -102,33 +102,82 @@ test('what is written reads back as it was', () => {
   );
 });
 
+const journal = (): string => join(path, 'attachments');
+const names = (folder: AttachmentFolder): string[] => folder.all().map(({ ifName }) => ifName);
+
 test('records outlive the process, for root alone, and go when they are deleted', () => {
   const folder = AttachmentFolder.open(path, logger);
   folder.put(plain);
   folder.put({ ...plain, ifName: 'net1' });
   expect(statSync(path).mode & 0o777).toBe(0o700);
-  expect(statSync(join(path, 'c1:eth0.json')).mode & 0o777).toBe(0o600);
+  expect(statSync(journal()).mode & 0o777).toBe(0o600);
   const next = AttachmentFolder.open(path, logger);
   expect(next.get(plain)).toEqual(plain);
   next.delete(plain);
   next.delete(plain);
-  expect(
-    AttachmentFolder.open(path, logger)
-      .all()
-      .map(({ ifName }) => ifName),
-  ).toEqual(['net1']);
+  expect(names(AttachmentFolder.open(path, logger))).toEqual(['net1']);
 });
 
-test('what a killed process has left half written is removed; what cannot be read is passed over', () => {
+test('whatever happens, in whatever order: a new process knows what the last one knew', () => {
+  const key = fc.constantFrom('c1', 'c2', 'c3');
+  const step = fc.oneof(
+    fc.record({ do: fc.constantFrom('put', 'delete'), key, long: fc.nat(3) }),
+    fc.record({ do: fc.constantFrom('open', 'tear', 'lose') }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      rmSync(path, { recursive: true, force: true });
+      let folder = AttachmentFolder.open(path, logger);
+      const expected = new Map<string, AttachmentRecord>();
+      for (const each of steps) {
+        if ('key' in each) {
+          const put = { ...plain, containerId: each.key, netns: 'x'.repeat(each.long * 30_000) };
+          if (each.do === 'put') folder.put(put);
+          else folder.delete(put);
+          if (each.do === 'put') expected.set(each.key, put);
+          else expected.delete(each.key);
+        } else if (each.do === 'open') folder = AttachmentFolder.open(path, logger);
+        // A process that was killed in the middle of writing.
+        else if (each.do === 'tear') appendFileSync(journal(), '{"containerID":"c1","ifn');
+        // Somebody clears up while the agent runs; what it does next brings back all that it knows.
+        else {
+          rmSync(path, { recursive: true, force: true });
+          folder.put({ ...plain, containerId: 'c1' });
+          expected.set('c1', { ...plain, containerId: 'c1' });
+        }
+      }
+      const byId = (records: readonly AttachmentRecord[]) =>
+        Object.fromEntries(records.map((each) => [each.containerId, each]));
+      expect(byId(AttachmentFolder.open(path, logger).all())).toEqual(byId([...expected.values()]));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('the journal does not grow with the pods that have been', () => {
+  const folder = AttachmentFolder.open(path, logger);
+  folder.put({ ...plain, ifName: 'stays' });
+  for (let n = 0; n < 1000; n += 1) {
+    folder.put({ ...plain, containerId: `c${n}` });
+    folder.delete({ ...plain, containerId: `c${n}` });
+  }
+  expect(statSync(journal()).size).toBeLessThan(70_000);
+  expect(names(AttachmentFolder.open(path, logger))).toEqual(['stays']);
+});
+
+test('files of an earlier version are taken in; what cannot be read is passed over', () => {
   AttachmentFolder.open(path, logger).put(plain);
+  appendFileSync(journal(), 'no record\n');
   writeFileSync(join(path, '.c2:eth0.tmp'), '{"cont');
   writeFileSync(join(path, 'c3:eth0.json'), '{"cont');
   writeFileSync(join(path, 'c4:eth0.json'), formatRecord(plain));
+  writeFileSync(join(path, 'c1:net1.json'), `${formatRecord({ ...plain, ifName: 'net1' })}\n`);
   const folder = AttachmentFolder.open(path, logger);
-  expect(folder.all()).toEqual([plain]);
-  expect(existsSync(join(path, '.c2:eth0.tmp'))).toBe(false);
+  expect(names(folder)).toEqual(['eth0', 'net1']);
   folder.delete({ containerId: 'c3', ifName: 'eth0' });
-  expect(readdirSync(path).sort()).toEqual(['c1:eth0.json', 'c4:eth0.json']);
+  expect(readdirSync(path).sort()).toEqual(['attachments', 'c4:eth0.json']);
+  folder.delete({ ...plain, ifName: 'net1' });
+  expect(names(AttachmentFolder.open(path, logger))).toEqual(['eth0']);
 });
 
 test('a folder that is a file is named', () => {

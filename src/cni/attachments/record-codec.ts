@@ -53,7 +53,7 @@ const schema = z.object({
   }),
 });
 
-/** The record as its file has it, in the words of the specification where it has them. */
+/** The record as one line of text, in the words of the specification where it has them. */
 export function formatRecord(record: AttachmentRecord): string {
   const { containerId, ifName, addresses, runtimeConfig, ...rest } = record;
   const portMappings = runtimeConfig.portMappings.map(({ hostIp, ...mapping }) => ({
@@ -75,7 +75,7 @@ export function formatRecord(record: AttachmentRecord): string {
       mac: runtimeConfig.mac?.toString(),
     },
   };
-  return `${JSON.stringify(json)}\n`;
+  return JSON.stringify(json);
 }
 
 /** Throws for anything that `formatRecord` has not written. */

@@ -73,6 +73,11 @@ const validAttachments = z.array(
   }),
 );
 
+// Made once: a schema costs more than what it checks.
+const anyObject = z.looseObject({});
+const versioned = z.looseObject({ cniVersion: z.string().default('0.1.0') });
+const named = z.looseObject({ name: z.string().min(1) });
+
 /** The newer name comes first; libcni sends both. */
 const VALID_ATTACHMENTS = ['cni.dev/valid-attachments', 'cni.dev/attachments'];
 
@@ -181,7 +186,7 @@ function checkRequest(call: PluginCall): CheckRequest {
 
 function gcRequest(call: PluginCall): GcRequest {
   const { cniVersion, raw } = since('1.1.0', 'GC', configuration(call));
-  const { name } = valid(z.looseObject({ name: z.string().min(1) }), raw);
+  const { name } = valid(named, raw);
   const key = VALID_ATTACHMENTS.find((each) => each in raw);
   // Without the list everything would be taken for invalid, and all pods lose their network.
   if (key === undefined) {
@@ -211,7 +216,7 @@ function since(version: CniVersion, command: string, configured: Versioned): Ver
 
 function configuration(call: PluginCall): Versioned {
   const raw = readConfiguration(call.stdin);
-  const { cniVersion } = valid(z.looseObject({ cniVersion: z.string().default('0.1.0') }), raw);
+  const { cniVersion } = valid(versioned, raw);
   if (!isSupported(cniVersion)) {
     throw new CniError(
       CNI_CODE.incompatibleVersion,
@@ -232,7 +237,7 @@ function readConfiguration(stdin: Buffer): Configuration {
       `the network configuration on standard input is not JSON: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  return valid(z.looseObject({}), raw);
+  return valid(anyObject, raw);
 }
 
 function attachment(call: PluginCall): Attachment {

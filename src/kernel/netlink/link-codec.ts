@@ -150,8 +150,11 @@ function writePeer(builder: MessageBuilder, peer: NewVethPeer): void {
 
 /** struct rtnl_link_stats64: counters of 8 bytes in this order. */
 function decodeStats(stats: Buffer | undefined): LinkStats {
+  // Without a BigInt each: every event about a link comes by here.
   const counter = (position: number): number =>
-    stats === undefined || stats.length < position * 8 + 8 ? 0 : Number(stats.readBigUInt64LE(position * 8));
+    stats === undefined || stats.length < position * 8 + 8
+      ? 0
+      : stats.readUInt32LE(position * 8) + stats.readUInt32LE(position * 8 + 4) * 2 ** 32;
   return {
     rxPackets: counter(0),
     txPackets: counter(1),

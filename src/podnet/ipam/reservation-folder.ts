@@ -1,11 +1,17 @@
 import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   statSync,
   unlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
@@ -109,10 +115,23 @@ export class ReservationFolder {
     }
   }
 
-  /** Not atomic: what is torn by a crash costs nothing but the order in which addresses are handed out. */
+  /**
+   * Written in place: to truncate and to allocate again costs the file system more than all the rest of a reservation.
+   * Not atomic: what is torn by a crash costs nothing but the order in which addresses are handed out.
+   */
   writeLastReserved(rangeIndex: number, ip: Ip): void {
     const file = this.#lastFile(rangeIndex);
-    this.#io('write', file, () => writeFileSync(file, ip.toString(), { mode: 0o600 }));
+    this.#io('write', file, () => {
+      const text = ip.toString();
+      const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT, 0o600);
+      try {
+        writeSync(fd, text, 0);
+        // host-local takes the whole of it for the address.
+        if (fstatSync(fd).size > text.length) ftruncateSync(fd, text.length);
+      } finally {
+        closeSync(fd);
+      }
+    });
   }
 
   #isThere(ip: Ip): boolean {
