@@ -65,9 +65,10 @@ export interface ProxyBackend {
   /**
    * Removes everything of this mode from the kernel: for --cleanup, and when another mode has taken over. Connections
    * that are established go on, as long as any chain of type nat of their family is left: without one the kernel
-   * translates no more, established or not (nf_nat_unregister_fn in net/netfilter/nf_nat_core.c).
+   * translates no more, established or not (nf_nat_unregister_fn in net/netfilter/nf_nat_core.c). With
+   * `endConnections` nothing waits for those that the mode itself carries.
    */
-  remove(): Promise<void>;
+  remove(how?: { readonly endConnections?: boolean }): Promise<void>;
   /** Read from the kernel when somebody asks for metrics. */
   packetCounts?(): PacketCounts;
   /** After `remove`: resolves when the last connection that this process itself carries has ended. */

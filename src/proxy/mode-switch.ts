@@ -36,17 +36,27 @@ export interface LeftoverOptions {
   /** A look that costs nothing: false where the mode cannot have left anything. */
   readonly mayHaveLeft: (mode: ProxyMode) => boolean;
   readonly open: (mode: ProxyMode) => Promise<ProxyBackend>;
+  /** What kube-proxy has under names that no mode here uses. Returns what was there. */
+  readonly removeKubeProxyTables: () => readonly string[];
   readonly logger: Logger;
   /** No further mode is looked at once it is aborted. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Removes what a process that ran in another mode left in the kernel. To be called when the active mode serves
+ * Removes what a process that ran in another mode, or kube-proxy, left in the kernel. To be called when the active mode serves
  * everything. A mode that the kernel or the machine cannot serve has left nothing; nothing here is fatal.
  */
 export async function removeLeftovers(options: LeftoverOptions): Promise<void> {
   const { active, mayHaveLeft, open, logger, signal } = options;
+  try {
+    for (const table of options.removeKubeProxyTables()) {
+      logger.warn({ table }, `table ${table} of kube-proxy removed: it would go on leading to its endpoints`);
+    }
+  } catch (error) {
+    const text = describeError(error);
+    logger.error({ error: text }, `tables of kube-proxy's nftables mode stay: ${text}`);
+  }
   for (const mode of PROXY_MODES) {
     if (signal.aborted) return;
     try {

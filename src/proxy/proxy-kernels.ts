@@ -8,6 +8,7 @@ import type { Logger } from '../log/logger.ts';
 import type { IpFamily } from '../net/ip.ts';
 import type { ProxyBackend, ProxyMode } from './backend.ts';
 import type { ProxyConfig } from './config/proxy-config.ts';
+import { removeKubeProxyTables } from './kube-proxy-tables.ts';
 import { modeSettingsOf, openBackend } from './open-backend.ts';
 import type { ProxySettings } from './settings.ts';
 
@@ -25,6 +26,8 @@ export interface ProxyKernels {
   readonly families: readonly IpFamily[];
   /** False where the mode cannot have left anything: to open it could load what the machine has no other use for. */
   mayHaveLeft(mode: ProxyMode): boolean;
+  /** Of kube-proxy's nftables mode. Returns what was there. */
+  readonly removeKubeProxyTables: () => readonly string[];
 }
 
 /** Holds the addresses of Services in ipvs mode. */
@@ -50,6 +53,7 @@ export function openKernels({
     conntrack: openConntrack(netns, logger),
     mayHaveLeft: (mode) =>
       mode !== 'ipvs' || routes.link(IPVS_DEVICE) !== undefined || existsSync(IPVS_MODULE),
+    removeKubeProxyTables: () => removeKubeProxyTables(netns),
     // Absent with the kernel's ipv6.disable=1.
     families: existsSync('/proc/net/if_inet6') ? [4, 6] : [4],
   };

@@ -188,10 +188,12 @@ test('what another mode left is removed once this one serves', async () => {
   await ended;
   control = new AbortController();
   expect(await inside('iptables-save', [])).toContain('KUBE-SERVICES');
+  await inside('nft', ['add table ip6 kube-proxy']);
   await serve('nftables');
   await vi.waitFor(async () => expect(await inside('iptables-save', [])).not.toContain('KUBE-SERVICES'), {
     timeout: 10_000,
   });
+  expect(await inside('nft', ['list', 'tables'])).not.toContain('kube-proxy');
   const client = new Client();
   await vi.waitFor(async () => expect(await client.ask()).toBe(PODS[0]));
 });

@@ -81,6 +81,7 @@ function make(config: ProxyConfig, options: Partial<ServiceProxyOptions> = {}): 
       conntrack,
       families: [4, 6],
       mayHaveLeft: () => true,
+      removeKubeProxyTables: () => [],
     },
     ...options,
   });

@@ -216,12 +216,13 @@ export class ServiceProxy {
     const running = this.#running;
     if (running?.sync.active === undefined) return;
     const { kernels, signal } = running;
+    const { removeKubeProxyTables } = kernels;
     const { logger } = this.#options;
     const active = this.mode;
     const mayHaveLeft = (mode: ProxyMode): boolean => kernels.mayHaveLeft(mode);
     const open = async (mode: ProxyMode): Promise<ProxyBackend> => this.#openToRemove(mode, kernels);
     this.#turn = this.#turn.then(async () => {
-      await removeLeftovers({ active, mayHaveLeft, open, logger, signal });
+      await removeLeftovers({ active, mayHaveLeft, open, removeKubeProxyTables, logger, signal });
       // Lists, plans and the transaction of a whole cluster: several times what stays.
       releaseMemory();
     });

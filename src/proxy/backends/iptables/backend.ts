@@ -130,7 +130,7 @@ export class IptablesBackend implements ProxyBackend {
 
   async remove(): Promise<void> {
     for (const { kernel } of this.#families) {
-      await kernel.apply(removalOf(kernel.family, await readText(kernel)));
+      await kernel.apply(removalOf(await readText(kernel)));
     }
   }
 

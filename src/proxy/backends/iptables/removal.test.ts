@@ -31,7 +31,7 @@ function removed(text: string): string[] {
     return { chains: () => chains.keys(), rules: (chain) => chains.get(chain) };
   };
   const observed = { nat: table('nat'), filter: table('filter'), mangle: table('mangle') };
-  return removalOf(4, observed).map(({ operation, table, chain }) => `${operation} ${table} ${chain}`);
+  return removalOf(observed).map(({ operation, table, chain }) => `${operation} ${table} ${chain}`);
 }
 
 test('what the ipvs mode uses stays, its forwarding rules too', () => {

@@ -1,6 +1,5 @@
-import { formatRule } from '../../../kernel/iptables/format-rule.ts';
 import type { IptablesChange, TableName } from '../../../kernel/iptables/objects.ts';
-import type { IpFamily } from '../../../net/ip.ts';
+import { isBuiltIn, jumpRemoval } from '../jump-removal.ts';
 import type { ObservedTables } from './adoption.ts';
 import {
   CANARY,
@@ -14,7 +13,6 @@ import {
   PROXY_FIREWALL,
   SERVICES,
 } from './chain-names.ts';
-import { fixedJumps } from './fixed-rules.ts';
 
 /** Chains that the mode makes, each before those that it leads to. kubelet's KUBE-FIREWALL is not among them. */
 const OWN: readonly { readonly table: TableName; readonly chain: string }[] = [
@@ -32,18 +30,16 @@ const OWN: readonly { readonly table: TableName; readonly chain: string }[] = [
  * on, as their translation is connection tracking's. Chains that the ipvs mode has under the same names stay if it
  * uses them: it is told by its ipsets. `observed` has rules as iptables-save prints them.
  */
-export function removalOf(family: IpFamily, observed: ObservedTables): IptablesChange[] {
+export function removalOf(observed: ObservedTables): IptablesChange[] {
   const kept = keptChains(observed);
   const changes: IptablesChange[] = [];
   for (const table of ['nat', 'filter', 'mangle'] as const) {
-    for (const { from, rule, foreign, ...jump } of fixedJumps()) {
-      const leadsTo = rule.target?.kind === 'jump' ? rule.target.chain : '';
-      if (jump.table !== table || foreign === true || kept.has(`${table} ${leadsTo}`)) continue;
-      const key = formatRule(rule, family);
-      for (const [index, other] of (observed[table].rules(from) ?? []).entries()) {
-        if (other === key) changes.push({ operation: 'delete-at', table, chain: from, position: index + 1 });
-      }
-    }
+    const goes = new Set(
+      OWN.filter((own) => own.table === table && !kept.has(`${table} ${own.chain}`)).map(
+        ({ chain }) => chain,
+      ),
+    );
+    changes.push(...jumpRemoval(table, observed[table], (chain) => goes.has(chain)));
     for (const { chain, table: own } of OWN) {
       if (own !== table) continue;
       const rules = observed[table].rules(chain);
@@ -93,8 +89,4 @@ function keptChains(observed: ObservedTables): Set<string> {
     }
   }
   return kept;
-}
-
-function isBuiltIn(chain: string): boolean {
-  return /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/.test(chain);
 }

@@ -337,6 +337,25 @@ test('remove leaves nothing but what has connections, and that until they have e
   expect(await node.iptables.save('mangle')).not.toContain('KUBE-');
 });
 
+test('told not to wait for connections, remove leaves nothing of them either', async () => {
+  const node = new Node();
+  const backend = await start(node, [web(ONE, TWO)]);
+  node.ipvs.setConnections(WEB, TWO, 1);
+  await backend.remove({ endConnections: true });
+  expect([node.servers(), node.route.link('kube-ipvs0')]).toEqual([[], undefined]);
+});
+
+test('what only kube-proxy has goes when its rules are adopted', async () => {
+  const node = new Node();
+  node.iptables.restore(
+    '*filter\n:KUBE-IPVS-OUT-FILTER - [0:0]\n' +
+      '-A OUTPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-OUT-FILTER\n' +
+      '-A KUBE-IPVS-OUT-FILTER -s 192.0.2.20/32 -m ipvs --vaddr 192.0.2.20/32 --vport 80 -j DROP\nCOMMIT\n',
+  );
+  await start(node, [web(ONE)]);
+  expect(await node.iptables.save('filter')).not.toContain('KUBE-IPVS-OUT-FILTER');
+});
+
 test('remove without connections leaves no device', async () => {
   const node = new Node();
   const backend = await start(node, [web(ONE)]);

@@ -160,12 +160,12 @@ export class IpvsBackend implements ProxyBackend {
     };
   }
 
-  async remove(): Promise<void> {
+  async remove({ endConnections = false }: { readonly endConnections?: boolean } = {}): Promise<void> {
     this.#stop();
     for (const keeper of this.#rules) await keeper.kernel.apply(await keeper.removal());
     const stayed = this.#removeSets();
     const ipvs = this.#openedIpvs();
-    if (this.#drain(ipvs, false)) return;
+    if (this.#drain(ipvs, endConnections)) return;
     this.#drained = this.#drainLater(ipvs, stayed);
   }
 

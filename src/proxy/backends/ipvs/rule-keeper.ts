@@ -5,8 +5,11 @@ import type {
   TableName,
 } from '../../../kernel/iptables/objects.ts';
 import { TABLES } from '../../../kernel/iptables/objects.ts';
+import { SET_OPTION } from '../../../kernel/iptables/format-rule.ts';
+import { observedText } from '../../../kernel/iptables/save-text.ts';
 import type { ProxySettings } from '../../settings.ts';
-import { RULE_JUMPS, ruleChains, SHARED_CHAINS, type RuleChain } from './rules.ts';
+import { jumpRemoval } from '../jump-removal.ts';
+import { FORMER_CHAINS, OWN_CHAINS, RULE_JUMPS, ruleChains, SHARED_CHAINS, type RuleChain } from './rules.ts';
 
 /** Chains that only the iptables mode has: where they are, the chains that both modes have are its as well. */
 const IPTABLES_MODE = /^KUBE-(?:SVC-|SVL-|EXT-|SEP-|FW-|NODEPORTS$)/;
@@ -38,11 +41,18 @@ export class RuleKeeper {
     return false;
   }
 
-  /** What is not as it should be. */
+  /** What is not as it should be, with what kube-proxy has and this mode has not. */
   async missing(): Promise<IptablesChange[]> {
     this.#whole.clear();
     const changes: IptablesChange[] = [];
-    for (const table of TABLES) changes.push(...this.#missingIn(table, await this.kernel.read(table)));
+    for (const table of TABLES) {
+      const observed = await this.kernel.read(table);
+      changes.push(...this.#missingIn(table, observed));
+      const former = FORMER_CHAINS.filter(
+        (one) => one.table === table && observed.rules(one.chain) !== undefined,
+      );
+      if (former.length > 0) changes.push(...deletion(table, await this.#text(table), namesOf(former)));
+    }
     return changes;
   }
 
@@ -56,15 +66,13 @@ export class RuleKeeper {
     const shared = (await this.isIptablesModeThere()) || !(await this.#isThere());
     const changes: IptablesChange[] = [];
     for (const table of TABLES) {
-      const observed = await this.kernel.read(table);
-      changes.push(...this.#jumpRemoval(table, observed, shared));
-      // Those that lead to others before those.
-      for (const { chain, ...own } of [...this.#chains].reverse()) {
-        const rules = own.table === table ? observed.rules(chain) : undefined;
-        if (rules === undefined) continue;
-        if (shared && SHARED_CHAINS.has(`${table} ${chain}`))
-          changes.push(...this.#setRules(table, chain, rules));
-        else changes.push({ operation: 'delete-chain', table, chain });
+      const own = [...OWN_CHAINS, ...FORMER_CHAINS].filter((one) => one.table === table);
+      const stays = (chain: string): boolean => shared && SHARED_CHAINS.has(`${table} ${chain}`);
+      const goes = namesOf(own.filter(({ chain }) => !stays(chain)));
+      const observed = await this.#text(table);
+      changes.push(...deletion(table, observed, goes));
+      for (const chain of namesOf(own)) {
+        if (stays(chain)) changes.push(...ownRules(table, chain, observed.rules(chain) ?? [], goes));
       }
     }
     return changes;
@@ -72,8 +80,15 @@ export class RuleKeeper {
 
   /** Else the chains that other programs have too, such as kubelet, are not this mode's. */
   async #isThere(): Promise<boolean> {
-    const rules = (await this.kernel.read('nat')).rules('KUBE-SERVICES') ?? [];
-    return rules.some((rule) => this.kernel.looksAtSets(rule));
+    const nat = await this.kernel.read('nat');
+    if (nat.rules('KUBE-NODE-PORT') !== undefined || nat.rules('KUBE-LOAD-BALANCER') !== undefined)
+      return true;
+    return (nat.rules('KUBE-SERVICES') ?? []).some((rule) => this.kernel.looksAtSets(rule));
+  }
+
+  /** As iptables-save prints it. */
+  async #text(table: TableName): Promise<ObservedTable> {
+    return observedText(await this.kernel.save(table), table);
   }
 
   #missingIn(table: TableName, observed: ObservedTable): IptablesChange[] {
@@ -91,24 +106,31 @@ export class RuleKeeper {
     }
     return changes;
   }
+}
 
-  #jumpRemoval(table: TableName, observed: ObservedTable, shared: boolean): IptablesChange[] {
-    return RULE_JUMPS.filter((jump) => jump.table === table).flatMap(({ from, rule }) => {
-      const to = rule.target?.kind === 'jump' ? rule.target.chain : '';
-      if (shared && SHARED_CHAINS.has(`${table} ${to}`)) return [];
-      const key = this.kernel.key(rule);
-      return (observed.rules(from) ?? []).flatMap((found, index) =>
-        found === key ? [{ operation: 'delete-at', table, chain: from, position: index + 1 } as const] : [],
-      );
-    });
-  }
+function namesOf(chains: readonly { readonly chain: string }[]): Set<string> {
+  return new Set(chains.map(({ chain }) => chain));
+}
 
-  /** Rules that look at ipsets: this mode's, whoever else has the chain. */
-  #setRules(table: TableName, chain: string, rules: readonly string[]): IptablesChange[] {
-    return rules.flatMap((rule, index) =>
-      this.kernel.looksAtSets(rule)
-        ? [{ operation: 'delete-at', table, chain, position: index + 1 } as const]
-        : [],
-    );
-  }
+/** `observed` has rules as iptables-save prints them. */
+function deletion(table: TableName, observed: ObservedTable, chains: ReadonlySet<string>): IptablesChange[] {
+  const there = [...chains].filter((chain) => observed.rules(chain) !== undefined);
+  return [
+    ...jumpRemoval(table, observed, (chain) => chains.has(chain)),
+    ...there.map((chain) => ({ operation: 'delete-chain', table, chain }) as const),
+  ];
+}
+
+/** Rules that look at ipsets or lead to what goes: this mode's, whoever else has the chain. */
+function ownRules(
+  table: TableName,
+  chain: string,
+  rules: readonly string[],
+  goes: ReadonlySet<string>,
+): IptablesChange[] {
+  return rules.flatMap((rule, index) =>
+    SET_OPTION.test(rule) || goes.has(/-[jg] (KUBE-[A-Z-]+)$/.exec(rule)?.[1] ?? '')
+      ? [{ operation: 'delete-at', table, chain, position: index + 1 } as const]
+      : [],
+  );
 }

@@ -14,6 +14,34 @@ export const SHARED_CHAINS: ReadonlySet<string> = new Set([
   'filter KUBE-PROXY-FIREWALL',
 ]);
 
+type Place = Pick<RuleChain, 'table' | 'chain'>;
+
+/** All chains that the mode has with any settings, each before those that it leads to. */
+export const OWN_CHAINS: readonly Place[] = (
+  [
+    ['mangle', 'KUBE-IPVS-OUT-FILTER'],
+    ['mangle', 'KUBE-SOURCE-RANGES-FIREWALL'],
+    ['filter', 'KUBE-IPVS-FILTER'],
+    ['filter', 'KUBE-NO-LOCAL-EXTERNAL'],
+    ['filter', 'KUBE-PROXY-FIREWALL'],
+    ['filter', 'KUBE-SOURCE-RANGES-FIREWALL'],
+    ['filter', 'KUBE-NODE-PORT'],
+    ['filter', 'KUBE-FORWARD'],
+    ['nat', 'KUBE-POSTROUTING'],
+    ['nat', 'KUBE-SERVICES'],
+    ['nat', 'KUBE-NODE-PORT'],
+    ['nat', 'KUBE-LOAD-BALANCER'],
+    ['nat', 'KUBE-MARK-OFFCLUSTER'],
+    ['nat', 'KUBE-MARK-MASQ'],
+  ] as const
+).map(([table, chain]) => ({ table, chain }));
+
+/** kube-proxy's (1.36; the second one up to 1.25) where this mode has none, or has it in another table. */
+export const FORMER_CHAINS: readonly Place[] = [
+  { table: 'filter', chain: 'KUBE-IPVS-OUT-FILTER' },
+  { table: 'nat', chain: 'KUBE-FIREWALL' },
+];
+
 export interface RuleChain {
   readonly table: TableName;
   readonly chain: string;
