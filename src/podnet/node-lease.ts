@@ -26,6 +26,8 @@ export interface NodeLease {
   /** The one that the node wants first, which is all that flannel knows; more while a cluster changes its backend. */
   readonly offers: readonly [Offer, ...Offer[]];
   readonly families: ReadonlyMap<IpFamily, FamilyLease>;
+  /** When the node came to the cluster, milliseconds since 1970, where the store tells it. */
+  readonly since?: number;
   /** Bytes that the node's underlay carries; known of Flatnet's nodes only. */
   readonly underlayMtu?: number;
   /** False while it may still send to some node by a backend that it is about to leave. */

@@ -2,6 +2,7 @@ import { FlatnetError, describeError } from '../errors/flatnet-error.ts';
 import type { RouteEvent } from '../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { Logger } from '../log/logger.ts';
+import type { Cidr } from '../net/cidr.ts';
 import { diff, formatDiff, isEmpty, type Diff } from '../reconcile/diff.ts';
 import { WorkQueue } from '../reconcile/work-queue.ts';
 import { planPeer, type Backend, type LocalNode, type PeerPlan } from './backends/backend.ts';
@@ -119,7 +120,7 @@ export class PodNetwork {
 
   /** By which backend a node is reached; undefined where it is not. */
   reachedBy(node: string): Backend | undefined {
-    return this.#metBy.get(node);
+    return this.#blocked.has(node) ? undefined : this.#metBy.get(node);
   }
 
   /** What should be in the kernel, as `formatEntry` prints it. */
@@ -143,9 +144,11 @@ export class PodNetwork {
       this.#adopted = new Map(this.#actual);
     }
     for (const name of this.#leases.keys()) this.#planPeer(name);
+    // Who keeps them out may be without entries himself by now.
+    for (const name of this.#blocked) this.#queue.add(PEER_PREFIX + name);
     const failed = this.#repair();
     if (this.#failure !== undefined) throw this.#failure;
-    if (failed !== undefined) this.#queue.add(REPAIR);
+    if (failed !== undefined || (this.#mayPrune && this.#adopted !== NOTHING)) this.#queue.add(REPAIR);
   }
 
   setPeer(lease: NodeLease): void {
@@ -193,10 +196,17 @@ export class PodNetwork {
       this.#repairPending = false;
       this.#queue.addAfter(REPAIR, this.#verifyMs);
       // Asked for behind every node that was known by then.
-      if (this.#mayPrune) this.#adopted = NOTHING;
+      if (this.#mayPrune && this.#local !== undefined) this.#endStart();
       const failed = this.#repair();
       if (failed !== undefined) throw failed;
     } else this.#syncPeer(key.slice(PEER_PREFIX.length));
+  }
+
+  /** From now on who comes first is first. */
+  #endStart(): void {
+    if (this.#adopted === NOTHING) return;
+    this.#adopted = NOTHING;
+    for (const name of this.#blocked) this.#queue.add(PEER_PREFIX + name);
   }
 
   #syncPeer(name: string): void {
@@ -213,13 +223,62 @@ export class PodNetwork {
   #planPeer(name: string): Diff<Entry> {
     const lease = this.#leases.get(name);
     const { entries, problems } = this.#planFor(lease);
-    const changes = this.#plan(name, entries);
-    const claimed = this.#blocked.has(name) ? [this.#claimError(name, entries)] : [];
+    const overlaps = this.#overlapsOf(name);
+    const isAhead = overlaps.some((overlap) => this.#isAhead(name, overlap));
+    const changes = this.#plan(name, isAhead ? [] : entries);
+    if (isAhead) this.#blocked.add(name);
+    const evicted = overlaps.flatMap((overlap) => this.#evict(name, overlap));
+    const claimed = this.#blocked.has(name) && !isAhead ? [this.#claimError(name, entries)] : [];
+    const overlapped = overlaps.map((overlap) => this.#overlapError(name, overlap));
+    this.#report(name, [...problems, ...claimed, ...overlapped]);
+    return { ...changes, remove: [...changes.remove, ...evicted] };
+  }
+
+  #overlapsOf(name: string): Overlap[] {
     const overlaps = this.#podCidrs.overlapsOf(name);
     if (overlaps.length === 0) this.#overlapping.delete(name);
     else this.#overlapping.add(name);
-    this.#report(name, [...problems, ...claimed, ...overlaps.map((overlap) => overlapError(name, overlap))]);
-    return changes;
+    // To be reported with it.
+    for (const { node } of overlaps) if (!this.#overlapping.has(node)) this.#queue.add(PEER_PREFIX + node);
+    return overlaps;
+  }
+
+  /**
+   * Whether the other node keeps this one out. Of two ranges that meet only one is in the kernel, or the longer prefix
+   * would take the other node's traffic: the one that is there already. While the nodes of the start are being told,
+   * that is the one that was there before the start, else the older node's: so all nodes come to the same answer.
+   */
+  #isAhead(name: string, { node, own, theirs }: Overlap): boolean {
+    const isHeld = this.#holds(node, theirs);
+    if (this.#adopted === NOTHING) return isHeld;
+    const had = (cidr: Cidr): boolean => this.#adopted?.has(routeKey(cidr)) === true;
+    if (had(own) !== had(theirs)) return had(theirs);
+    const [here, there] = [this.#leases.get(name)?.since, this.#leases.get(node)?.since];
+    return here === undefined || there === undefined || here === there ? isHeld : there < here;
+  }
+
+  /** Takes the other node's entries, where this one has its own in spite of them; returns what has to go. */
+  #evict(name: string, { node, own, theirs }: Overlap): readonly Entry[] {
+    if (!this.#holds(name, own) || !this.#holds(node, theirs)) return [];
+    const { remove } = this.#plan(node, []);
+    this.#blocked.add(node);
+    this.#queue.add(PEER_PREFIX + node);
+    return remove;
+  }
+
+  #holds(node: string, cidr: Cidr): boolean {
+    return this.#desired.get(routeKey(cidr))?.owner === node;
+  }
+
+  #overlapError(name: string, { node, own, theirs }: Overlap): FlatnetError {
+    const isOut = !this.#holds(name, own) && this.#holds(node, theirs);
+    const isIn = this.#holds(name, own);
+    const what = `node ${name}: pod CIDR ${own.toString()} overlaps ${theirs.toString()} of node ${node}`;
+    const so = isOut ? ', which had it first: its pods are not reached' : isIn ? ', which is left out' : '';
+    return new FlatnetError(what + so, {
+      code: 'POD_CIDR_OVERLAP',
+      hint: 'one of the two nodes has to be given another pod CIDR: in Kubernetes, delete its Node object and let it register anew',
+    });
   }
 
   #planFor(lease: NodeLease | undefined): PeerPlan {
@@ -395,9 +454,4 @@ export class PodNetwork {
   }
 }
 
-function overlapError(name: string, { node, own, theirs }: Overlap): FlatnetError {
-  return new FlatnetError(
-    `node ${name}: pod CIDR ${own.toString()} overlaps ${theirs.toString()} of node ${node}: packets for pods of both go where the longer prefix leads`,
-    { code: 'POD_CIDR_OVERLAP', hint: 'one of the two nodes has to be given another pod CIDR' },
-  );
-}
+const routeKey = (destination: Cidr): string => `route ${destination.toString()}`;

@@ -56,19 +56,23 @@ function localFor({ type }: Backend, mtu = 1500): LocalNode {
 function lease(
   backend: Backend,
   n: number,
-  changes: { mac?: Mac; host?: number; node?: string } = {},
+  changes: { mac?: Mac; host?: number; node?: string; podCidr?: string; since?: number } = {},
 ): NodeLease {
   const host = changes.host ?? n;
   const vtepMac = changes.mac ?? mac(n);
   const families = new Map<IpFamily, FamilyLease>([
-    [4, { podCidr: Cidr.parse(`10.244.${n}.0/24`), publicIp: Ip.parse(`172.30.0.${host}`) }],
+    [
+      4,
+      { podCidr: Cidr.parse(changes.podCidr ?? `10.244.${n}.0/24`), publicIp: Ip.parse(`172.30.0.${host}`) },
+    ],
     [6, { podCidr: Cidr.parse(`fd00:10:244:${v6(n)}::/64`), publicIp: Ip.parse(`fd00:30::${v6(host)}`) }],
   ]);
   const data = [...bothFamilies(1500).families].map(
     ([family, facts]) => [family, backend.data({ ...facts, vtepMac }, family)] as const,
   );
   const offers = [{ type: backend.type, data: new Map(data) }] as const;
-  return { node: changes.node ?? `node-${n}`, offers, families };
+  const since = changes.since === undefined ? {} : { since: changes.since };
+  return { node: changes.node ?? `node-${n}`, offers, families, ...since };
 }
 
 const vxlan = (settings: object): Backend =>
@@ -214,6 +218,68 @@ export function describePodNetwork(
       await settled();
       expect(inKernel().join('\n')).not.toContain('172.30.0.43');
       expect(inKernel().join('\n')).toContain('172.30.0.2');
+    });
+
+    describe('a pod CIDR within that of another node', () => {
+      const inner = (changes: object = {}) =>
+        lease(backend, 9, { node: 'inner', podCidr: '10.244.2.128/25', ...changes });
+      const isServed = (entries: readonly string[], host: string) =>
+        entries.some((entry) => entry.includes(host));
+
+      test('takes nothing from it, is reported, and served when they meet no more', async () => {
+        const { network, problems, inKernel, settled } = await threeNodes();
+        const before = inKernel();
+        network.setPeer(inner());
+        await vi.waitFor(() =>
+          expect(problems.get('inner')).toContain(
+            'node inner: pod CIDR 10.244.2.128/25 overlaps 10.244.2.0/24 of node node-2, which had it first',
+          ),
+        );
+        await vi.waitFor(() => expect(problems.get('node-2')).toContain('of node inner, which is left out'));
+        expect(inKernel()).toEqual(before);
+        expect(network.reachedBy('inner')).toBeUndefined();
+        network.setPeer(inner({ podCidr: '10.244.9.128/25' }));
+        await vi.waitFor(() => expect(inKernel().join('\n')).toContain('route 10.244.9.128/25'));
+        await settled();
+        expect([problems.get('inner'), problems.get('node-2')]).toEqual(['', '']);
+        network.setPeer(inner());
+        await vi.waitFor(() => expect(inKernel()).toEqual(before));
+        network.removePeer('node-2');
+        await vi.waitFor(() => expect(inKernel().join('\n')).toContain('route 10.244.2.128/25'));
+        await settled();
+        expect(problems.get('inner')).toBe('');
+      });
+
+      test('at a restart the one that was there stays, on a new node the older one gets it, whoever is told first', async () => {
+        const first = await threeNodes();
+        await first.end();
+        for (const [hadIt, kernel] of [
+          [true, first.kernel],
+          [false, undefined],
+        ] as const) {
+          for (const isLate of [true, false]) {
+            const { network, problems, inKernel, settled, end } = start(kernel);
+            if (isLate) network.allowPrune();
+            else network.setLocal(localFor(backend), ways);
+            const innerHost = '172.30.0.9';
+            network.setPeer(inner({ since: 1 }));
+            // Planned before the other is known: it has to give way then.
+            await new Promise((resolve) => setTimeout(resolve, 5));
+            network.setPeer(lease(backend, 2, { since: 2 }));
+            network.setPeer(lease(backend, 3, { since: 3 }));
+            if (isLate) network.setLocal(localFor(backend), ways);
+            else network.allowPrune();
+            const loser = hadIt ? 'inner' : 'node-2';
+            await vi.waitFor(() => expect(problems.get(loser)).toContain('which had it first'));
+            await settled();
+            expect([isServed(inKernel(), innerHost), isServed(inKernel(), '172.30.0.2')]).toEqual([
+              !hadIt,
+              hadIt,
+            ]);
+            await end();
+          }
+        }
+      });
     });
 
     if (backend.planNode(localFor(backend)).length === 0) return;

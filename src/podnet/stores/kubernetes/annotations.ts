@@ -34,6 +34,8 @@ export interface AnnotatedNode {
   readonly name: string;
   /** spec.podCIDRs, else spec.podCIDR alone. */
   readonly podCidrs: readonly string[];
+  /** metadata.creationTimestamp, milliseconds since 1970. */
+  readonly since?: number;
   /** Those of flannel, under its default prefix, and our own only. */
   readonly annotations: Annotations;
 }
@@ -78,6 +80,7 @@ export function readLease(node: AnnotatedNode, networks: ReadonlyMap<IpFamily, C
       node: node.name,
       offers: readOffers(node.annotations[OFFERS], { type: backendType, data }),
       families: found,
+      ...(node.since === undefined ? {} : { since: node.since }),
       ...(mtu === undefined ? {} : { underlayMtu: mtu }),
       ...(isUnmet(node.annotations[ABOUT]) ? { met: false } : {}),
     },

@@ -18,7 +18,7 @@ import {
   writePublication,
 } from './annotations.ts';
 import { sameView, viewNode, type NodeView } from './node-view.ts';
-import { OFFERS } from './own-annotations.ts';
+import { ABOUT, OFFERS } from './own-annotations.ts';
 
 export interface NodeStoreOptions {
   readonly client: ApiClient;
@@ -69,6 +69,13 @@ export class NodeStore implements LeaseStore {
   /** Why the API server cannot be followed at the moment. */
   get failure(): unknown {
     return this.#informer.failure;
+  }
+
+  get isPublished(): boolean {
+    const self = this.#self;
+    if (self === undefined || this.#publication === undefined) return false;
+    // What the node tells of itself beside that says nothing of how it is reached.
+    return Object.keys(this.#changedAnnotations(self)).every((name) => name === ABOUT);
   }
 
   publish(publication: Publication): void {

@@ -15,11 +15,13 @@ export interface NodeView extends AnnotatedNode {
 /** `prefix` is that of flannel's annotations, as `completePrefix` makes it. */
 export function viewNode(node: Node, prefix: string): NodeView {
   const { podCIDR, podCIDRs } = node.spec ?? {};
+  const since = Date.parse(node.metadata?.creationTimestamp ?? '');
   const single = podCIDR === undefined || podCIDR === '' ? [] : [podCIDR];
   return {
     name: node.metadata?.name ?? '',
     uid: node.metadata?.uid ?? '',
     podCidrs: podCIDRs === undefined || podCIDRs.length === 0 ? single : podCIDRs,
+    ...(Number.isNaN(since) ? {} : { since }),
     annotations: withDefaultPrefix(node.metadata?.annotations ?? {}, prefix),
     internalIps: (node.status?.addresses ?? [])
       .filter(({ type }) => type === 'InternalIP')
