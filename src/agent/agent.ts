@@ -96,13 +96,13 @@ class Agent {
     });
     this.#node = new NodeNetwork({
       ...options,
+      ...opened,
       config,
       kernel,
       nft: NftSocket.open(),
       rollout,
       network: this.#network,
       attachment: this.#attachment,
-      store: opened.store,
       onAddressChange: () => client?.reconnect(),
       onProblems: (problems) => this.#problems.set(nodeName, 'own', problems),
     });
@@ -117,7 +117,7 @@ class Agent {
     const { config, client, kernel, opened } = this.#foundation;
     const handler = new CniHandler({
       attacher: () => this.#attachment.attacher,
-      attachmentPoint: () => this.#attachment.point,
+      attachmentPoint: () => (this.#node.hasLostSubnet ? undefined : this.#attachment.point),
       notReady: () => this.#node.waitsFor ?? 'starting',
       degraded: () => (this.#node.waitsFor === undefined ? textOf(this.#network.failure) : undefined),
       logger,
@@ -206,7 +206,8 @@ class Agent {
     const { config, rollout } = this.#foundation;
     const { healthzBindAddress: healthz, metricsBindAddress: metrics } = config;
     const one = JSON.stringify(healthz) === JSON.stringify(metrics);
-    const parts = { node: this.#node, network: this.#network, problems: this.#problems };
+    const { store } = this.#foundation.opened;
+    const parts = { node: this.#node, network: this.#network, problems: this.#problems, store };
     const shared = {
       ready: this.#checks(),
       registry: this.#metrics.registry,

@@ -21,9 +21,10 @@ import { judgeOwnChange } from './backend-change.ts';
 import type { BackendRollout } from './backend-rollout.ts';
 import { smallestMtu } from './cluster-mtu.ts';
 import type { AgentConfig } from './config.ts';
+import type { NodeMemory, Remembered } from './node-memory.ts';
 import { NodeRules } from './node-rules.ts';
 import type { PodAttachment } from './pod-attachment.ts';
-import { isPublished, publicationOf, publishedMacs } from './publication.ts';
+import { publicationOf, publishedMacs } from './publication.ts';
 
 export interface NodeNetworkOptions {
   readonly config: AgentConfig;
@@ -34,6 +35,11 @@ export interface NodeNetworkOptions {
   readonly network: PodNetwork;
   readonly attachment: PodAttachment;
   readonly store: LeaseStore;
+  readonly memory: NodeMemory;
+  /** What the run before knew of this node; undefined at the first. */
+  readonly remembered: Remembered | undefined;
+  /** The networks as they stand in the store; undefined where the configuration has them. */
+  readonly networkText: () => string | undefined;
   readonly logger: Logger;
   /** What is wrong with this node and does not keep it from serving; called when it has changed. */
   readonly onProblems: (problems: readonly FlatnetError[]) => void;
@@ -52,8 +58,11 @@ export interface NodeNetworkStatus {
 
 const CONFIGURE = 'configure';
 const BRIDGE = 'bridge';
+const TELL = 'tell';
 const VERIFY = 'verify';
 const VERIFY_EVERY_MS = 60_000;
+/** A store that has said nothing for so long after the start is told as away. */
+const SILENCE_MS = 5000;
 
 /**
  * Brings this node's own part of the pod network about, each step when the one before is in place: tunnel devices,
@@ -65,6 +74,9 @@ export class NodeNetwork {
   readonly #rules: NodeRules;
   #config: AgentConfig;
   #node: OwnNode | undefined;
+  /** In force until the store has told what this node has now. */
+  #remembered: Remembered | undefined;
+  readonly #since = performance.now();
   #local: LocalNode | undefined;
   #publication: Publication | undefined;
   #podMtu: number | undefined;
@@ -77,7 +89,7 @@ export class NodeNetwork {
   constructor(options: NodeNetworkOptions) {
     this.#options = options;
     this.#config = options.config;
-    this.#waitsFor = `node ${options.nodeName}: the API server has not answered yet`;
+    this.#waitsFor = `node ${options.nodeName}: ${storeName(options.config)} has not answered yet`;
     this.#rules = new NodeRules(options.nft, options.config, options.logger);
     this.#queue = new WorkQueue({
       name: 'node-network',
@@ -92,16 +104,28 @@ export class NodeNetwork {
     return this.#waitsFor === '' ? undefined : this.#waitsFor;
   }
 
+  /** Whether the store has given the node's subnet to another: a pod must not get an address of it. */
+  get hasLostSubnet(): boolean {
+    const { etcd } = this.#config.store;
+    return etcd !== undefined && this.#remembered === undefined && this.#node?.podCidrs.size === 0;
+  }
+
   get status(): NodeNetworkStatus {
     return { waitsFor: this.waitsFor, podMtu: this.#podMtu, publication: this.#publication };
   }
 
   /**
-   * Serves what an earlier run has left in subnet.env, so that pods can come and go before the API server answers.
-   * Without such a file, or with one of another cluster, nothing happens.
+   * Serves what an earlier run has left, so that pods can come and go, and the node's devices and rules are looked
+   * after, before the store answers. Without its files, or with those of another cluster, nothing happens.
    */
   async restore(): Promise<void> {
-    const { config, attachment, logger } = this.#options;
+    const { config, attachment, logger, remembered } = this.#options;
+    if (remembered !== undefined && isOf(remembered.node.podCidrs, config.network)) {
+      this.#remembered = remembered;
+      this.#node = remembered.node;
+      this.#queue.add(CONFIGURE);
+      this.#queue.addAfter(TELL, SILENCE_MS);
+    }
     const text = await readFile(config.subnetFile, 'utf8').catch(() => '');
     const left = parseSubnetEnv(text, config.network);
     if (left === undefined) return;
@@ -116,7 +140,7 @@ export class NodeNetwork {
     } catch (error) {
       logger.warn(
         { error: describeError(error) },
-        'cannot go on as the run before; waiting for the API server',
+        `cannot go on as the run before; waiting for ${storeName(config)}`,
       );
     }
   }
@@ -127,7 +151,11 @@ export class NodeNetwork {
     // What is in the kernel stays: a Node object that is gone may be made anew in a moment.
     if (node === undefined) this.#waitsFor = `node ${nodeName} is not registered with the API server`;
     this.#node = node ?? this.#node;
-    if (node !== undefined) this.#queue.add(CONFIGURE);
+    if (node === undefined) return;
+    // A store that hands out subnets has to hear first who asks: until then the node has what it had.
+    const isLost = node.problems.some(({ code }) => code === 'SUBNET_LOST');
+    if (node.podCidrs.size > 0 || isLost) this.#remembered = undefined;
+    this.#queue.add(CONFIGURE);
   }
 
   /** Something that the node's plan depends on may have changed. */
@@ -180,6 +208,7 @@ export class NodeNetwork {
       this.#queue.addAfter(VERIFY, VERIFY_EVERY_MS);
       await this.#verify();
     } else if (key === BRIDGE) this.#options.attachment.repair();
+    else if (key === TELL) this.#tell(this.#node?.problems ?? []);
     else await this.#configure();
   }
 
@@ -219,8 +248,10 @@ export class NodeNetwork {
     });
     const wish = { name: node.name, config: this.#config.network, macs: publishedMacs(node) };
     this.#tell(node.problems);
+    const remembered = this.#remembered;
+    const isHeard = remembered === undefined || store.hasSynced;
     // A store that hands out subnets does so to who has said where it is.
-    if (node.podCidrs.size === 0) {
+    if (node.podCidrs.size === 0 && remembered === undefined) {
       const podCidrs = this.#config.network.networks;
       store.publish(
         publicationOf(
@@ -233,7 +264,7 @@ export class NodeNetwork {
         ),
       );
     }
-    const podCidrs = podCidrsOf(node, this.#config);
+    const podCidrs = remembered?.node.podCidrs ?? podCidrsOf(node, this.#config);
     const local = describeLocalNode(facts, choice, { ...wish, podCidrs });
     const before = this.#local;
     this.#local = local;
@@ -241,14 +272,23 @@ export class NodeNetwork {
     await this.#bringUp(local, podCidrs, choice.reason);
     const met = rollout.hasMet(this.#options.network.peersNotBy(rollout.wanted).length);
     this.#publication = publicationOf(this.#config, rollout, node, local, choice.reason, met);
+    // Only when it is known how the others are reached is it right what is said of that.
+    if (!isHeard) return;
     store.publish(this.#publication);
     store.markAvailable();
+    if (remembered === undefined) await this.#remember(node);
+  }
+
+  async #remember(node: OwnNode): Promise<void> {
+    const { memory, networkText } = this.#options;
+    await memory.keep({ networkText: networkText(), node, clusterMtu: this.#clusterMtu });
   }
 
   async #bringUp(local: LocalNode, podCidrs: ReadonlyMap<IpFamily, Cidr>, reason: string): Promise<void> {
     const { rollout, network } = this.#options;
     const { ways } = rollout;
-    this.#clusterMtu = smallestMtu(local.underlay.mtu, this.#options.network.leases());
+    const least = Math.min(local.underlay.mtu, this.#remembered?.clusterMtu ?? Infinity);
+    this.#clusterMtu = smallestMtu(least, this.#options.network.leases());
     const mtu = this.#mtuOf(local);
     const names = ways.backends.map(({ name }) => name);
     const state = [
@@ -318,9 +358,11 @@ export class NodeNetwork {
 
   /** Looks whether a change of backend may go on. */
   async #advance(node: OwnNode): Promise<void> {
-    const { rollout, network } = this.#options;
+    const { rollout, network, store } = this.#options;
+    // As long as the other nodes are not known, none of them seems to need the former backend.
+    if (this.#remembered !== undefined) return;
     const { moved, againInMs } = await rollout.advance({
-      isPublished: isPublished(this.#publication, node),
+      isPublished: store.isPublished,
       awaited: network.peersNotBy(rollout.wanted).length,
       unmet: [...network.leases()].filter(({ met }) => met === false).length,
       now: performance.now(),
@@ -332,11 +374,22 @@ export class NodeNetwork {
 
   #tell(ofNode: readonly FlatnetError[]): void {
     const { refused } = this.#options.rollout;
-    const problems = refused === undefined ? ofNode : [...ofNode, refused];
+    const problems = [...ofNode, refused, this.#silence()].filter((problem) => problem !== undefined);
     const text = problems.map(describeError).join('\n');
     if (text === this.#told) return;
     this.#told = text;
     this.#options.onProblems(problems);
+  }
+
+  /** What it means that the store has not answered since the start. */
+  #silence(): FlatnetError | undefined {
+    const podCidrs = this.#remembered?.node.podCidrs;
+    if (podCidrs === undefined || performance.now() - this.#since < SILENCE_MS) return undefined;
+    const store = storeName(this.#config);
+    return new FlatnetError(
+      `${store} has not told this node's subnet since the agent was started: pods are served as before, from ${[...podCidrs.values()].join(' and ')}; what other nodes have changed is not known`,
+      { code: 'STORE_AWAY', retryable: true, hint: `packets go on as they did; bring ${store} back` },
+    );
   }
 
   async #applyRules(): Promise<void> {
@@ -406,6 +459,13 @@ function podCidrsOf(node: OwnNode, { network, store }: AgentConfig): ReadonlyMap
   }
   return node.podCidrs;
 }
+
+const storeName = ({ store }: AgentConfig): string => (store.etcd === undefined ? 'the API server' : 'etcd');
+
+/** Whether a node of this network may have these. */
+const isOf = (podCidrs: ReadonlyMap<IpFamily, Cidr>, { networks }: AgentConfig['network']): boolean =>
+  podCidrs.size === networks.size &&
+  [...podCidrs].every(([family, podCidr]) => networks.get(family)?.contains(podCidr) === true);
 
 const ipsOf = ({ families }: LocalNode): string =>
   [...families.values()].map(({ ip }) => ip.toString()).join();

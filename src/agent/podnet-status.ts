@@ -1,5 +1,7 @@
+import { describeError } from '../errors/flatnet-error.ts';
 import type { NodeLease } from '../podnet/node-lease.ts';
 import type { PodNetwork } from '../podnet/pod-network.ts';
+import type { LeaseStore } from '../podnet/stores/lease-store.ts';
 import type { BackendRollout, Stage } from './backend-rollout.ts';
 import type { NodeNetwork } from './node-network.ts';
 import type { NodeProblems } from './node-problems.ts';
@@ -9,6 +11,8 @@ export interface PodnetStatus {
   readonly node: string;
   /** Why pods cannot be started; absent when they can. */
   readonly waitsFor?: string;
+  /** Why what is known of the cluster may be out of date; absent while the store is followed. */
+  readonly storeFailure?: string;
   /** The wanted backend first; a former one behind it while a change is under way. */
   readonly backends: readonly string[];
   readonly stage: Stage;
@@ -39,9 +43,12 @@ export interface StatusParts {
   readonly network: PodNetwork;
   readonly rollout: BackendRollout;
   readonly problems: NodeProblems;
+  readonly store: LeaseStore;
 }
 
-export function podnetStatus({ nodeName, node, network, rollout, problems }: StatusParts): PodnetStatus {
+export function podnetStatus(parts: StatusParts): PodnetStatus {
+  const { nodeName, node, network, rollout, problems } = parts;
+  const storeFailure = failureOf(parts.store);
   const { waitsFor, podMtu, publication } = node.status;
   const about = publication?.about;
   const peers = [...network.leases()].map((lease) => {
@@ -51,6 +58,7 @@ export function podnetStatus({ nodeName, node, network, rollout, problems }: Sta
   return {
     node: nodeName,
     ...(waitsFor === undefined ? {} : { waitsFor }),
+    ...(storeFailure === undefined ? {} : { storeFailure }),
     backends: rollout.ways.backends.map(({ name }) => name),
     stage: rollout.stage,
     ...(about === undefined ? {} : { device: about.device, reason: about.reason, underlayMtu: about.mtu }),
@@ -60,6 +68,11 @@ export function podnetStatus({ nodeName, node, network, rollout, problems }: Sta
     problems: problems.of(nodeName),
     peers: peers.sort((a, b) => (a.node < b.node ? -1 : 1)),
   };
+}
+
+function failureOf({ failure, hasSynced }: LeaseStore): string | undefined {
+  if (failure !== undefined) return describeError(failure);
+  return hasSynced ? undefined : 'it has not told all nodes yet';
 }
 
 function describePeer({ node, families, underlayMtu }: NodeLease): Omit<PeerStatus, 'problems'> {

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import type { Ip, IpFamily } from '../net/ip.ts';
 import type { Mac } from '../net/mac.ts';
 import type { Backend, LocalNode } from '../podnet/backends/backend.ts';
@@ -41,15 +40,6 @@ export function publicationOf(
       backends: rollout.settings.map((settings) => writeBackendSettings(settings, { secrets: false })),
     },
   };
-}
-
-/** Whether the store has what was published last, as far as the first offer goes. */
-export function isPublished(publication: Publication | undefined, { published }: OwnNode): boolean {
-  const first = publication?.offers[0];
-  if (first === undefined || published?.type !== first.type) return false;
-  return [...first.data].every(([family, data]) =>
-    isDeepStrictEqual(published.data.get(family) ?? null, data),
-  );
 }
 
 /** MACs of an earlier run: kept, so that peers need not learn others. */

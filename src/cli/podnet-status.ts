@@ -50,6 +50,7 @@ function render(status: PodnetStatus): string {
   const lines = [
     `node       ${status.node}`,
     `state      ${status.waitsFor === undefined ? 'ready' : `waits: ${status.waitsFor}`}`,
+    ...(status.storeFailure === undefined ? [] : [`store      not followed: ${status.storeFailure}`]),
     `backend    ${backends[0] ?? ''}${change}`,
     ...(device === undefined ? [] : [`address    ${publicIps.join(', ')} on ${device}: ${reason ?? ''}`]),
     `mtu        ${podMtu ?? '?'} for pods, ${underlayMtu ?? '?'} below`,

@@ -3,6 +3,8 @@ import type { RawKeyValue } from './messages.ts';
 export interface KeyValue {
   readonly key: string;
   readonly value: string;
+  /** The store's revision when this key was made: of two keys the one with the smaller number was first. */
+  readonly createRevision: number;
   /** The store's revision at the last change of this key. */
   readonly modRevision: number;
   /** Decimal; `0` for a key that does not expire. */
@@ -19,6 +21,7 @@ export function keyValue(raw: RawKeyValue): KeyValue {
   return {
     key: raw.key.toString(),
     value: raw.value.toString(),
+    createRevision: Number(raw.create_revision),
     modRevision: Number(raw.mod_revision),
     leaseId: raw.lease,
   };

@@ -5,10 +5,12 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { PodnetStatus } from '../../src/agent/podnet-status.ts';
 import { run } from '../../src/kernel/exec/run.ts';
 import { FLATNET } from './lab-fixture.ts';
 
 const FABRIC = 'fnt-etcd-f';
+const POD = 'fnt-etcd-pod';
 const ETCD = '172.30.0.1:2379';
 const PREFIX = '/coreos.com/network';
 
@@ -89,6 +91,29 @@ class Machine {
     return /^FLANNEL_SUBNET=(.*)\/24$/m.exec(text)?.[1] ?? '';
   }
 
+  /** As a container runtime calls the plugin, for a pod in this namespace. */
+  async plugin(command: string, pod: string): Promise<string> {
+    const [socketPath, plugin] = [join(this.#folder, 'cni.sock'), join(this.#folder, 'bin', 'flatnet')];
+    const input = JSON.stringify({ cniVersion: '1.1.0', name: 'cbr0', type: 'flatnet', socketPath });
+    const env = {
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: pod,
+      CNI_NETNS: `/var/run/netns/${pod}`,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: join(this.#folder, 'bin'),
+    };
+    return run(plugin, [], { input, env }).then(({ stdout }) => stdout || 'done', String);
+  }
+
+  async status(): Promise<PodnetStatus | undefined> {
+    const url = 'http://127.0.0.1:10256/status';
+    const args = ['netns', 'exec', this.namespace, 'curl', '-s', '--max-time', '5', url];
+    return run('ip', args).then(
+      ({ stdout }) => JSON.parse(stdout) as PodnetStatus,
+      () => undefined,
+    );
+  }
+
   async ping(address: string): Promise<boolean> {
     const args = ['netns', 'exec', this.namespace, 'ping', '-c1', '-W1', address];
     return run('ip', args).then(
@@ -142,7 +167,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const machine of machines) await machine.kill();
   await stopEtcd();
-  for (const name of [...machines.map(({ namespace }) => namespace), FABRIC])
+  for (const name of [...machines.map(({ namespace }) => namespace), FABRIC, POD])
     await run('ip', ['netns', 'delete', name]).catch(() => undefined);
   await rm(folder, { recursive: true, force: true });
 });
@@ -168,11 +193,24 @@ test("two agents and an etcd: flannel's guide works, and outlives etcd and agent
   await stopEtcd();
   await b.kill();
   expect([await a.ping(subnetB), await b.ping(subnetA)]).toEqual([true, true]);
+  // Nor do pods: an agent that starts meanwhile goes on with what it knew, puts right what is not so, and says so.
+  await run('ip', ['-n', b.namespace, 'link', 'set', 'flannel.1', 'mtu', '1300']);
+  await run('ip', ['netns', 'add', POD]);
   b.start();
-  expect(await a.ping(subnetB)).toBe(true);
+  await until(async () => b.plugin('ADD', POD)).toContain(`"${subnetB.replace(/1$/, '')}`);
+  expect(await b.plugin('STATUS', '')).toBe('done');
+  await run('ip', ['netns', 'exec', POD, 'ping', '-c1', '-W2', subnetA]);
+  await until(async () => (await b.status())?.problems.join()).toContain(
+    `etcd has not told this node's subnet since the agent was started: pods are served as before, from ${subnetB.replace(/1$/, '0')}/24`,
+  );
+  expect(await b.status()).toMatchObject({ podMtu: 1450, storeFailure: expect.stringContaining(ETCD) });
+  const device = await run('ip', ['-n', b.namespace, 'link', 'show', 'flannel.1']);
+  expect(device.stdout).toContain('mtu 1450');
   startEtcd();
   await until(async () => b.log()).toMatch(/subnet lease of this node found/);
+  await until(async () => (await b.status())?.problems).toEqual([]);
   expect(await b.subnet()).toBe(subnetB);
+  expect(await b.plugin('DEL', POD)).toBe('done');
   expect([await a.ping(subnetB), await b.ping(subnetA)]).toEqual([true, true]);
   const names = [subnetA, subnetB].map((ip) => `${PREFIX}/subnets/${ip.replace(/1$/, '0')}-24`);
   const keys = (await etcdctl('get', `${PREFIX}/subnets/`, '--prefix', '--keys-only')).split(/\s+/);

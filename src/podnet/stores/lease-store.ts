@@ -46,6 +46,11 @@ export interface LeaseStore {
   /** Why the store cannot be followed at the moment. */
   readonly failure: unknown;
   /**
+   * Whether the store has told back what was published last, as far as others reach the node by it: from then on they
+   * hear of it, too. `self` is called when that becomes so.
+   */
+  readonly isPublished: boolean;
+  /**
    * Keeps this node's part published, also when somebody removes it. In etcd this is what asks for a subnet: before
    * the first call `self` has no pod CIDRs there.
    */

@@ -28,6 +28,8 @@ export interface EtcdLeaseStoreOptions {
   readonly previous?: Subnets | undefined;
   /** Addresses of this node's interfaces: tell which lease it had, before it is known what it publishes. */
   readonly ownAddresses?: readonly Ip[];
+  /** The configuration that is in force until etcd has another one that is right: a net-conf.json, as it was written. */
+  readonly networkText?: string | undefined;
   /** The configuration has changed (to another one that is right) while the store runs. */
   readonly onNetworkConfig?: (network: NetworkConfig) => void;
   readonly logger: Logger;
@@ -75,6 +77,7 @@ export class EtcdLeaseStore implements LeaseStore {
       listed: () => this.#onListed(),
       refuse: (list: KeyList) => this.#refuse(list),
     };
+    if (options.networkText !== undefined) this.#adoptConfig(options.networkText);
     this.#mirror = new KeyMirror(client, `${prefix}/`, handler, logger);
     this.#queue = new WorkQueue({
       name: 'subnet-lease',
@@ -90,6 +93,31 @@ export class EtcdLeaseStore implements LeaseStore {
 
   get failure(): unknown {
     return this.#mirror.failure ?? this.#leaseFailure ?? this.#configProblem;
+  }
+
+  /** By what the watch has brought: the answer to what this node has written may be earlier than the others hear of it. */
+  get isPublished(): boolean {
+    const { held } = this.#own;
+    if (held === undefined || this.#publication === undefined) return false;
+    return this.#mirror.get(held.key)?.value === formatLeaseValue(this.#publication);
+  }
+
+  /** The configuration in force; undefined while there is none. */
+  get network(): NetworkConfig | undefined {
+    return this.#config?.network;
+  }
+
+  /** As it was written. */
+  get networkText(): string | undefined {
+    return this.#config?.text;
+  }
+
+  /** Asks once; where etcd has none that is right, it is the one in force before. Throws EtcdError. */
+  async networkConfigNow(): Promise<NetworkConfig | undefined> {
+    const { client, prefix } = this.#options;
+    const { found } = await client.get(configKey(prefix));
+    if (found !== undefined) this.#takeConfig(found);
+    return this.#config?.network;
   }
 
   /** Waits until the configuration is there and right, and says so. Throws only the signal's reason. */
@@ -202,6 +230,7 @@ export class EtcdLeaseStore implements LeaseStore {
     const wanted = this.#publication === undefined ? undefined : formatLeaseValue(this.#publication);
     if (held === undefined) return;
     // The event may be faster than the answer to the transaction that wrote it.
+    if (stored.value === wanted) this.#tellSelf();
     if (stored.value === held.value || stored.value === wanted) {
       // Made a reservation, or a lease again.
       if (stored.leaseId !== held.leaseId) this.#queue.add(LEASE);
@@ -282,6 +311,19 @@ export class EtcdLeaseStore implements LeaseStore {
       ranges: config.ranges,
       leases,
     };
+  }
+
+  /** Of an earlier run, which took it: what cannot be read is waited for as if it had not been there. */
+  #adoptConfig(text: string): void {
+    const { prefix, readConfig, logger } = this.#options;
+    try {
+      this.#config = readStoredConfig(configKey(prefix), text, readConfig);
+    } catch (error) {
+      logger.warn(
+        { error: describeError(error) },
+        'the network configuration of the run before is not taken',
+      );
+    }
   }
 
   /** A configuration that is wrong is told, and the last one stays. */

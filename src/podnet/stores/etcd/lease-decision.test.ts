@@ -17,7 +17,7 @@ function lease(name: string, publicIp: string, leaseId = '7', mac?: string, owne
   const backend = mac === undefined ? '' : `,"BackendType":"vxlan","BackendData":{"VtepMAC":"${mac}"}`;
   const value = `{"PublicIP":"${publicIp}"${backend}}`;
   return {
-    stored: { key: name, value, modRevision: 1, leaseId },
+    stored: { key: name, value, createRevision: 1, modRevision: 1, leaseId },
     subnets: named(name),
     value: publicIp === '' ? undefined : parseLeaseValue(name, value, 'udp'),
     owner,
