@@ -14,7 +14,7 @@ import { integer } from '../proxy/config/fields.ts';
 import { knownFields as kubeProxyFields } from '../proxy/config/parse.ts';
 import { resolveProxyFields } from '../proxy/config/proxy-config.ts';
 import { readConfigFile } from '../proxy/config/config-file.ts';
-import { readNetConf } from './net-conf.ts';
+import { divisionWarnings, readNetConf } from './net-conf.ts';
 import { invalidConfig, readYaml } from '../proxy/config/read-yaml.ts';
 import { proxyFields } from '../proxy/config/schema.ts';
 
@@ -203,7 +203,11 @@ export async function loadConfig(path: string | undefined, overrides: Overrides 
       ? parseFields({ apiVersion: API_VERSION, kind: KIND }, 'flags', overrides)
       : parseConfig(await readConfigFile(path), path, overrides);
   const { netConfigPath } = config;
-  if (netConfigPath === undefined) return { config, warnings: [] };
+  if (netConfigPath === undefined) {
+    const warnings =
+      config.network === undefined ? [] : divisionWarnings(config.network, `${path ?? 'flags'}: network`);
+    return { config, warnings };
+  }
   const { network, warnings } = readNetConf(await readConfigFile(netConfigPath), netConfigPath);
   checkNetwork({ ...config, network }, netConfigPath);
   return { config: { ...config, network }, warnings };

@@ -28,6 +28,21 @@ describe("flannel's net-conf.json", () => {
     ]);
   });
 
+  test('a division that would not do in etcd is told, and holds nothing up', () => {
+    const { warnings } = read({
+      Network: '10.244.0.0/16',
+      SubnetMin: '10.245.0.0',
+      EnableIPv6: true,
+      IPv6Network: 'fd00:10:244::/56',
+      IPv6SubnetMax: 'fd00:10:244:7::1',
+      Backend: { Type: 'vxlan' },
+    });
+    expect(warnings).toEqual([
+      expect.stringContaining('net-conf.json: SubnetMin 10.245.0.0 is not within 10.244.0.0/16'),
+      expect.stringContaining('IPv6SubnetMax fd00:10:244:7::1 is not the first address of a /64'),
+    ]);
+  });
+
   test('no backend is told: flannel and its documentation disagree', () => {
     const { network, warnings } = read({ Network: '10.244.0.0/16' });
     expect(network.backend.type).toBe('vxlan');

@@ -1,5 +1,6 @@
 import type * as z from 'zod';
 import { networkSchema, type NetworkConfig } from '../podnet/network-config.ts';
+import { subnetFaults } from '../podnet/subnet-range.ts';
 import { describeIssue } from '../proxy/config/describe-issue.ts';
 import { invalidConfig } from '../proxy/config/read-yaml.ts';
 
@@ -43,7 +44,14 @@ export function readNetConf(text: string, name: string): NetConf {
     warnings.push(
       `${name}: without Backend it is vxlan here, as flannel documents; flanneld itself takes udp`,
     );
-  return { network: result.data, warnings };
+  return { network: result.data, warnings: [...warnings, ...divisionWarnings(result.data, name)] };
+}
+
+/** What is wrong with SubnetLen, SubnetMin and SubnetMax. With etcd it is refused, where the store reads it. */
+export function divisionWarnings({ networks, subnets }: NetworkConfig, name: string): string[] {
+  return subnetFaults(networks, subnets).map(
+    (fault) => `${name}: ${fault}; with Kubernetes, which gives nodes their pod CIDRs, it has no effect`,
+  );
 }
 
 function parseJson(text: string, name: string): object {

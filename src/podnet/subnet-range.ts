@@ -1,4 +1,4 @@
-import { FlatnetError } from '../errors/flatnet-error.ts';
+import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
 import type { Cidr } from '../net/cidr.ts';
 import type { Ip, IpFamily } from '../net/ip.ts';
 
@@ -57,6 +57,29 @@ export function subnetRange(network: Cidr, fields: SubnetFields): SubnetRange {
     throw invalid(`${field}SubnetMin ${first.toString()} is behind ${field}SubnetMax ${last.toString()}`);
   }
   return { family, prefixLength, first, last };
+}
+
+/**
+ * What is wrong with the division of the networks, a sentence each. Only a store that hands out subnets needs it to be
+ * right; with Kubernetes flannel does not look at it (subnet.CheckNetworkConfig).
+ */
+export function subnetFaults(
+  networks: ReadonlyMap<IpFamily, Cidr>,
+  subnets: ReadonlyMap<IpFamily, SubnetFields>,
+): string[] {
+  const faults: string[] = [];
+  for (const [family, fields] of subnets) {
+    const network = networks.get(family);
+    const isWritten = fields.length !== undefined || fields.min !== undefined || fields.max !== undefined;
+    if (network === undefined || !isWritten) continue;
+    try {
+      subnetRange(network, fields);
+    } catch (error) {
+      if (!(error instanceof FlatnetError)) throw error;
+      faults.push(describeError(error));
+    }
+  }
+  return faults;
 }
 
 /** Whether a node may have this subnet. */

@@ -6,7 +6,7 @@ import { Mac } from '../net/mac.ts';
 import { networkSchema } from './network-config.ts';
 import { chooseNodeAddress, NO_PREFERENCE } from './node-address.ts';
 import { readNodeFacts } from './node-facts.ts';
-import { describeLocalNode, type LocalNodeWish } from './underlay.ts';
+import { describeLocalNode, excessiveMtu, type LocalNodeWish } from './underlay.ts';
 
 /** eth0 172.30.0.1/24 with the default route, eth1 10.20.0.1/16 and fd00:20::1/64 with jumbo frames. */
 function machine(): FakeRouteKernel {
@@ -53,6 +53,7 @@ describe('the underlay', () => {
   test.each<[string, Partial<LocalNodeWish>, string]>([
     ['as the interface has it', {}, 'eth1 9000 10.20.0.1'],
     ['with a smaller MTU than the interface has', { config: config({ MTU: 1500 }) }, 'eth1 1500 10.20.0.1'],
+    ['not with a larger one', { config: config({ MTU: 9216 }) }, 'eth1 9000 10.20.0.1'],
   ])('is taken %s', (_, changes, expected) => {
     const { underlay, families } = describedBy('eth1', changes);
     const ips = [...families.values()].map(({ ip }) => ip.toString()).join();
@@ -60,11 +61,6 @@ describe('the underlay', () => {
   });
 
   test.each<[string, Partial<LocalNodeWish>, string]>([
-    [
-      'an MTU that does not fit',
-      { config: config({ MTU: 9000 }) },
-      'network.Backend.MTU 9000 is larger than the 1500 bytes of eth0',
-    ],
     [
       'a pod CIDR that the underlay uses',
       { podCidrs: new Map([[4, Cidr.parse('172.30.0.0/25')]]) },
@@ -83,4 +79,17 @@ test('what is reached directly, and the MAC, which stays the same from start to 
   expect(macOf({ name: 'node-2' })).not.toBe(macOf());
   const published = new Map<IpFamily, Mac>([[4, Mac.parse('02:00:00:00:00:09')]]);
   expect(macOf({ macs: published })).toBe('02:00:00:00:00:09');
+});
+
+test.each([
+  [undefined, undefined],
+  [1500, undefined],
+  [
+    9000,
+    'network.Backend.MTU 9000 is larger than the 1500 bytes of eth0, which carries the cluster: 1500 are used',
+  ],
+])('a configured MTU of %s is reported where it does not fit', (mtu, expected) => {
+  const eth0 = machine().link('eth0');
+  if (eth0 === undefined) throw new Error('there is no eth0');
+  expect(excessiveMtu(config(mtu === undefined ? {} : { MTU: mtu }), eth0)?.message).toBe(expected);
 });

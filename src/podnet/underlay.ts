@@ -19,7 +19,7 @@ export interface LocalNodeWish {
 
 const SCOPE_GLOBAL = 0;
 
-/** This node as the chosen interface connects it. Throws MTU_TOO_LARGE, RANGES_OVERLAP. */
+/** This node as the chosen interface connects it. Throws RANGES_OVERLAP. */
 export function describeLocalNode(
   facts: NodeFacts,
   { link, ips }: Pick<AddressChoice, 'link' | 'ips'>,
@@ -53,13 +53,6 @@ function refuseOverlap({ name, podCidrs }: LocalNodeWish, { device, onLink }: Un
 }
 
 function describeUnderlay(facts: NodeFacts, link: Link, config: NetworkConfig): Underlay {
-  const wanted = config.backend.underlayMtu;
-  if (wanted !== undefined && wanted > link.mtu) {
-    throw new FlatnetError(
-      `network.Backend.MTU ${wanted} is larger than the ${link.mtu} bytes of ${link.name}, which carries the cluster`,
-      { code: 'MTU_TOO_LARGE', hint: 'leave it out: it is then taken from the interface' },
-    );
-  }
   const prefixes = facts.addresses
     .filter((address) => address.link === link.index && address.scope === SCOPE_GLOBAL)
     .map(({ ip, prefixLength }) => new Cidr(ip, prefixLength));
@@ -69,7 +62,21 @@ function describeUnderlay(facts: NodeFacts, link: Link, config: NetworkConfig): 
     .map(({ destination }) => destination)
     .filter(({ prefixLength }) => prefixLength > 0);
   const onLink = new Map([...prefixes, ...direct].map((prefix) => [prefix.toString(), prefix]));
-  return { device: link.name, mtu: wanted ?? link.mtu, onLink: [...onLink.values()] };
+  const mtu = Math.min(config.backend.underlayMtu ?? Infinity, link.mtu);
+  return { device: link.name, mtu, onLink: [...onLink.values()] };
+}
+
+/** What is wrong with the MTU that was asked for: it is not given then, as nothing larger leaves the interface. */
+export function excessiveMtu({ backend }: NetworkConfig, link: Link): FlatnetError | undefined {
+  const { underlayMtu: wanted } = backend;
+  if (wanted === undefined || wanted <= link.mtu) return undefined;
+  return new FlatnetError(
+    `network.Backend.MTU ${wanted} is larger than the ${link.mtu} bytes of ${link.name}, which carries the cluster: ${link.mtu} are used`,
+    {
+      code: 'MTU_TOO_LARGE',
+      hint: 'leave it out (it is then taken from the interface), or raise the MTU of the interface',
+    },
+  );
 }
 
 /** Always the same for a node, so that a device made anew, or a node that lost its annotations, keeps its MAC. */
