@@ -15,7 +15,7 @@ import { readNodeFacts } from '../podnet/node-facts.ts';
 import type { PodNetwork } from '../podnet/pod-network.ts';
 import type { LeaseStore, OwnNode, Publication } from '../podnet/stores/lease-store.ts';
 import { parseSubnetEnv, renderSubnetEnv } from '../podnet/subnet-env.ts';
-import { describeLocalNode } from '../podnet/underlay.ts';
+import { describeLocalNode, excessiveMtu } from '../podnet/underlay.ts';
 import { WorkQueue } from '../reconcile/work-queue.ts';
 import { judgeOwnChange } from './backend-change.ts';
 import type { BackendRollout } from './backend-rollout.ts';
@@ -83,6 +83,7 @@ export class NodeNetwork {
   #applied = '';
   #clusterMtu = 0;
   #told = '';
+  #excessiveMtu: FlatnetError | undefined;
   #podCidrs: ReadonlyMap<IpFamily, Cidr> = new Map();
   #waitsFor: string;
 
@@ -247,6 +248,7 @@ export class NodeNetwork {
       own: [this.#config.cni.bridge],
     });
     const wish = { name: node.name, config: this.#config.network, macs: publishedMacs(node) };
+    this.#excessiveMtu = excessiveMtu(this.#config.network, choice.link);
     this.#tell(node.problems);
     const remembered = this.#remembered;
     const isHeard = remembered === undefined || store.hasSynced;
@@ -374,7 +376,9 @@ export class NodeNetwork {
 
   #tell(ofNode: readonly FlatnetError[]): void {
     const { refused } = this.#options.rollout;
-    const problems = [...ofNode, refused, this.#silence()].filter((problem) => problem !== undefined);
+    const problems = [...ofNode, refused, this.#excessiveMtu, this.#silence()].filter(
+      (problem) => problem !== undefined,
+    );
     const text = problems.map(describeError).join('\n');
     if (text === this.#told) return;
     this.#told = text;
