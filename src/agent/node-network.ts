@@ -305,7 +305,9 @@ export class NodeNetwork {
     if (wanted === this.#applied && this.#waitsFor === '') return;
     enableForwarding(podCidrs.keys());
     this.#attach(podCidrs, mtu);
-    await this.#setLocal(network, local);
+    const { underlay } = local;
+    const pathMtu = this.#pathMtuOf(local);
+    await this.#setLocal(network, { ...local, underlay: { ...underlay, pathMtu } });
     this.#podCidrs = podCidrs;
     const subnetEnv = renderSubnetEnv(this.#config.network, podCidrs, mtu, this.#config.ipMasq);
     await Promise.all([
@@ -345,8 +347,11 @@ export class NodeNetwork {
 
   #mtuOf(local: LocalNode): number {
     const { ways } = this.#options.rollout;
-    const mtu = this.#config.podMTU === 'cluster' ? this.#clusterMtu : local.underlay.mtu;
-    return podMtu(ways.backends, { ...local, underlay: { ...local.underlay, mtu } });
+    return podMtu(ways.backends, { ...local, underlay: { ...local.underlay, mtu: this.#pathMtuOf(local) } });
+  }
+
+  #pathMtuOf({ underlay }: LocalNode): number {
+    return this.#config.podMTU === 'cluster' ? this.#clusterMtu : underlay.mtu;
   }
 
   /** Pods that run follow a new MTU before anything larger or smaller is on the way. */

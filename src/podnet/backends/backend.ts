@@ -11,6 +11,8 @@ export interface Underlay {
   readonly device: string;
   /** Bytes. */
   readonly mtu: number;
+  /** Bytes that pass to every other node; less than `mtu` where the underlay of one carries less. Absent: `mtu`. */
+  readonly pathMtu?: number;
   /** What is reached without a router. */
   readonly onLink: readonly Cidr[];
 }
@@ -90,13 +92,24 @@ export function planPeer(backend: Backend, local: LocalNode, peer: NodeLease, of
       const data = offer.data.get(family) ?? null;
       const { node, families } = peer;
       const planned = backend.planPeer(local, family, { ...there, node, data, families, offer });
-      for (const entry of planned) entries.set(entryKey(entry), entry);
+      for (const entry of planned) entries.set(entryKey(entry), withPathMtu(entry, backend, local));
     } catch (error) {
       if (!(error instanceof FlatnetError)) throw error;
       problems.push(error);
     }
   }
   return { entries: [...entries.values()], problems };
+}
+
+/**
+ * Where pods have a smaller MTU than this node's devices, routes to other nodes' pods have it too: with br_netfilter a
+ * bridge puts fragments together again, and an IPv6 packet that then fitted the device, but not the far underlay or
+ * bridge, would go out whole and be lost each time.
+ */
+function withPathMtu(entry: Entry, backend: Backend, { underlay, families }: LocalNode): Entry {
+  const { mtu, pathMtu = mtu } = underlay;
+  if (entry.kind !== 'route' || pathMtu >= mtu) return entry;
+  return { ...entry, mtu: podMtu([backend], { underlay: { ...underlay, mtu: pathMtu }, families }) };
 }
 
 export const isOnLink = (underlay: Underlay, ip: Ip): boolean =>

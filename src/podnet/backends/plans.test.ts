@@ -187,6 +187,27 @@ describe('host-gw', () => {
   });
 });
 
+test.each([
+  ['host-gw', new HostGwBackend(), 'route 10.244.2.0/24 via 172.30.0.2 dev eth0 mtu 1500'],
+  ['vxlan', vxlan(), 'route 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink mtu 1430'],
+  ['vxlan', vxlan(true), 'route 10.244.2.0/24 via 172.30.0.2 dev eth0 mtu 1430'],
+])(
+  '%s: routes have the MTU of pods where another node carries less than this one',
+  (type, backend, route) => {
+    const lease = peer(2, { type });
+    const [offer] = lease.offers;
+    const routesAt = (mtu: number, pathMtu: number): string[] => {
+      const local = { ...here, underlay: { ...here.underlay, mtu, pathMtu } };
+      const { entries } = planPeer(backend, local, lease, offer);
+      return entries.filter(({ kind }) => kind === 'route').map(formatEntry);
+    };
+    expect(routesAt(9000, 1500)).toEqual([route]);
+    expect(routesAt(1500, 1500)).toEqual(
+      planned(backend, lease).filter((entry) => entry.startsWith('route')),
+    );
+  },
+);
+
 test('pods get the MTU that is left by the largest encapsulation in use', () => {
   const v4 = { ...here, families: new Map([...here.families].filter(([family]) => family === 4)) };
   expect(podMtu([vxlan()], v4)).toBe(1450);
