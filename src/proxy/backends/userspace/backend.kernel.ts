@@ -343,6 +343,67 @@ test('after a restart the same ports serve, and UDP flows go on', async () => {
   expect(await client.ask('b', SERVICE[4], 53)).toBe(`b from ${SERVICE[4]}`);
 });
 
+test('another one takes over while this one serves: nobody is refused, connections live on', async () => {
+  network.serveName(endpoint(4, 10));
+  network.serveUdp(endpoint(4, 10), (text) => text);
+  network.serve(endpoint(4, 11).address, 9090, (socket) => {
+    socket.on('data', (data) => socket.write(data));
+    socket.on('end', () => socket.end());
+  });
+  // Only what is let in gets in, as many nodes have it.
+  const firewall = ['-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT', '-P INPUT DROP'];
+  for (const rule of firewall) await iptables(rule);
+  const ports = [
+    servicePort({ endpoints: [endpoint(4, 10)] }),
+    servicePort({ service: 'test/held', port: 90, endpoints: [endpoint(4, 11, 9090)] }),
+    servicePort({ protocol: 'UDP', port: 53, endpoints: [endpoint(4, 10)] }),
+  ];
+  await backend.rebuild(ports);
+  const held = await network.connect('outside', SERVICE[4], 90);
+  const udp = network.udpClient('outside', 4);
+  expect(await udp.ask('a', SERVICE[4], 53)).toBe(`a from ${SERVICE[4]}`);
+  const over = new AbortController();
+  const calling = callUntil(over.signal);
+  const former = backend;
+  backend = await open();
+  await backend.rebuild(ports);
+  void former.drained();
+  // One answer may be on its way while the flow changes hands.
+  await expect.poll(async () => udp.ask('b', SERVICE[4], 53, 200)).toContain(SERVICE[4]);
+  held.end('still here');
+  expect(await textOf(held)).toBe('still here');
+  over.abort();
+  expect(await calling).toEqual([]);
+  expect(await synsSentAgain()).toBe(0);
+  await former.close();
+  expect(await network.ask('outside', SERVICE[4], 80)).toContain('sees');
+  expect(await udp.ask('c', SERVICE[4], 53)).toContain(SERVICE[4]);
+  expect((await backend.rebuild(ports)).describe()).toEqual([]);
+});
+
+async function iptables(words: string): Promise<string> {
+  return (await run('iptables-nft', words.split(' '), { netns: network.netns('node') })).stdout;
+}
+
+/** New connections one after the other; what became of those that failed. */
+async function callUntil(signal: AbortSignal): Promise<unknown[]> {
+  const failed: unknown[] = [];
+  while (!signal.aborted) {
+    await network.ask('outside', SERVICE[4], 80, 10_000).catch((error: unknown) => failed.push(error));
+  }
+  return failed;
+}
+
+/** By clients outside: what the node did not take the first time. */
+async function synsSentAgain(): Promise<number> {
+  const { stdout } = await run('cat', ['/proc/net/netstat'], { netns: network.netns('outside') });
+  const [names = [], values = []] = stdout
+    .split('\n')
+    .filter((line) => line.startsWith('TcpExt:'))
+    .map((line) => line.split(' '));
+  return Number(values[names.indexOf('TCPSynRetrans')]);
+}
+
 test('removed, no rule is left, and established connections go on until they end', async () => {
   network.serve(endpoint(4, 10).address, 8080, (socket) => {
     socket.on('data', (data) => socket.write(data));

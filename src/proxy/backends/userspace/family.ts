@@ -96,7 +96,10 @@ export class UserspaceFamily implements ServingFamily {
         program: new FamilyProgram(realiseByRules(context), this.#table, this.#chance),
       };
     }
-    const changes = fixedChanges(saved, this.#jumps, family);
+    const changes = [
+      ...fixedChanges(saved, this.#jumps, family),
+      ...missingGuards(saved.filter.get(CHAINS.nonLocal) ?? [], this.#ready.context),
+    ];
     await this.#apply(changes);
     this.#fixed.push(...changes);
     this.#removed = false;
@@ -222,6 +225,16 @@ function proxyAddress(family: 4 | 6, settings: ProxySettings, mode: UserspaceSet
     code: 'PROXY_ADDRESS',
     hint: `give the node an InternalIP of that family, or bindAddress`,
   });
+}
+
+/**
+ * Beside those of a process that still serves: its ports are let in until no rule leads there any more, and these
+ * before any does.
+ */
+function missingGuards(rules: readonly string[], context: RuleContext): IptablesChange[] {
+  return guardRules(context)
+    .filter(({ rule }) => !rules.includes(formatRule(rule, context.family)))
+    .map(({ table, chain, rule }) => ({ operation: 'append', table, chain, rule }));
 }
 
 function formerPorts(rules: readonly string[]): FoundPort[] {
