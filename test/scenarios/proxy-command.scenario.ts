@@ -141,15 +141,24 @@ test('flags alone: another mode, and what the mode before left goes', async () =
 });
 
 test.each(['nftables', 'iptables', 'userspace'])(
-  '--cleanup leaves nothing of the mode %s behind',
+  'killed, the next one in the mode %s changes nothing; --cleanup leaves nothing of it behind',
   async (wanted) => {
-    machine.startProxy(
-      `--proxy-mode=${wanted}`,
-      `--kubeconfig=${join(machine.folder, 'kubeconfig.conf')}`,
-      '--cluster-cidr=10.244.0.0/16',
-    );
-    await until(mode, `${wanted} 200`);
-    await until(async () => machine.call(CLUSTER_IP), HELLO);
+    const start = async (): Promise<void> => {
+      machine.startProxy(
+        `--proxy-mode=${wanted}`,
+        `--kubeconfig=${join(machine.folder, 'kubeconfig.conf')}`,
+        '--cluster-cidr=10.244.0.0/16',
+      );
+      await until(async () => machine.get('/healthz'), /200$/);
+      expect(await mode()).toBe(`${wanted} 200`);
+      await until(async () => machine.call(CLUSTER_IP), HELLO);
+    };
+    await start();
+    const rules = await leftovers();
+    await machine.stopProxy('SIGKILL');
+    await start();
+    // In the userspace mode the ports of the process are among them.
+    expect(await leftovers()).toEqual(rules);
     await machine.stopProxy();
     expect(await leftovers()).not.toEqual([]);
     await machine.flatnetProxy('--cleanup');
