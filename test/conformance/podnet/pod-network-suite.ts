@@ -75,6 +75,12 @@ function lease(
   return { node: changes.node ?? `node-${n}`, offers, families, ...since };
 }
 
+/** A node whose pod CIDR lies within node-2's. */
+const innerOf = (backend: Backend, changes: Parameters<typeof lease>[2] = {}): NodeLease =>
+  lease(backend, 9, { node: 'inner', podCidr: '10.244.2.128/25', ...changes });
+const isServed = (entries: readonly string[], host: string): boolean =>
+  entries.some((entry) => entry.includes(host));
+
 const vxlan = (settings: object): Backend =>
   new VxlanBackend(vxlanSchema.parse({ Type: 'vxlan', ...settings }), '6.1.0');
 /** Those that every kernel has. */
@@ -221,15 +227,10 @@ export function describePodNetwork(
     });
 
     describe('a pod CIDR within that of another node', () => {
-      const inner = (changes: object = {}) =>
-        lease(backend, 9, { node: 'inner', podCidr: '10.244.2.128/25', ...changes });
-      const isServed = (entries: readonly string[], host: string) =>
-        entries.some((entry) => entry.includes(host));
-
       test('takes nothing from it, is reported, and served when they meet no more', async () => {
         const { network, problems, inKernel, settled } = await threeNodes();
         const before = inKernel();
-        network.setPeer(inner());
+        network.setPeer(innerOf(backend));
         await vi.waitFor(() =>
           expect(problems.get('inner')).toContain(
             'node inner: pod CIDR 10.244.2.128/25 overlaps 10.244.2.0/24 of node node-2, which had it first',
@@ -238,11 +239,11 @@ export function describePodNetwork(
         await vi.waitFor(() => expect(problems.get('node-2')).toContain('of node inner, which is left out'));
         expect(inKernel()).toEqual(before);
         expect(network.reachedBy('inner')).toBeUndefined();
-        network.setPeer(inner({ podCidr: '10.244.9.128/25' }));
+        network.setPeer(innerOf(backend, { podCidr: '10.244.9.128/25' }));
         await vi.waitFor(() => expect(inKernel().join('\n')).toContain('route 10.244.9.128/25'));
         await settled();
         expect([problems.get('inner'), problems.get('node-2')]).toEqual(['', '']);
-        network.setPeer(inner());
+        network.setPeer(innerOf(backend));
         await vi.waitFor(() => expect(inKernel()).toEqual(before));
         network.removePeer('node-2');
         await vi.waitFor(() => expect(inKernel().join('\n')).toContain('route 10.244.2.128/25'));
@@ -262,7 +263,7 @@ export function describePodNetwork(
             if (isLate) network.allowPrune();
             else network.setLocal(localFor(backend), ways);
             const innerHost = '172.30.0.9';
-            network.setPeer(inner({ since: 1 }));
+            network.setPeer(innerOf(backend, { since: 1 }));
             // Planned before the other is known: it has to give way then.
             await new Promise((resolve) => setTimeout(resolve, 5));
             network.setPeer(lease(backend, 2, { since: 2 }));
