@@ -40,6 +40,7 @@ export class PodAttachment {
   readonly #pools: PodPools;
   #attacher: { readonly attacher: Attacher; readonly folder: AttachmentFolder } | undefined;
   #wish: BridgeWish | undefined;
+  #bridge: Link | undefined;
   #repairPending = false;
   #onConfigured: (() => void) | undefined;
 
@@ -52,7 +53,7 @@ export class PodAttachment {
   get point(): PodAttachmentPoint | undefined {
     if (this.#wish === undefined) return undefined;
     const { name, mtu } = this.#wish;
-    return { bridge: name, mtu, mode: this.#options.mode };
+    return { bridge: name, knownBridge: this.#bridge, mtu, mode: this.#options.mode };
   }
 
   get reserved(): number {
@@ -138,6 +139,7 @@ export class PodAttachment {
     const ports = new Map(this.#pools.node.reservations().map((owner) => [hostVethName(owner), true]));
     for (const { hostInterface, hairpin } of bridged) ports.set(hostInterface, hairpin ?? true);
     for (const { hostInterface } of routed) ports.delete(hostInterface);
+    this.#bridge = bridge;
     this.#enslave(bridge, links, ports);
   }
 

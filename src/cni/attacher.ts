@@ -1,4 +1,5 @@
 import { describeError, FlatnetError } from '../errors/flatnet-error.ts';
+import type { Link } from '../kernel/netlink/objects.ts';
 import type { Logger } from '../log/logger.ts';
 import { dnsOf, poolOf, takeAddresses } from './address-choice.ts';
 import { attachmentKey, type AttachmentFolder } from './attachments/attachment-folder.ts';
@@ -18,6 +19,8 @@ import type { AddResult, ContainerAddress } from './protocol/result.ts';
 /** What the node has to have before a pod can be connected. */
 export interface PodAttachmentPoint {
   readonly bridge: string;
+  /** As it was when last looked at. */
+  readonly knownBridge?: Link | undefined;
   readonly mtu: number;
   /** For configurations that do not say. */
   readonly mode: InterfaceMode;
@@ -155,6 +158,7 @@ export class Attacher {
     const result = addPodInterface(kernels, request, {
       mode,
       bridge,
+      knownBridge: point.knownBridge,
       mtu,
       hairpin,
       mac,

@@ -1,18 +1,14 @@
+import { randomBytes } from 'node:crypto';
 import { FlatnetError } from '../errors/flatnet-error.ts';
-import type { Link, NewRoute } from '../kernel/netlink/objects.ts';
+import type { Link } from '../kernel/netlink/objects.ts';
 import type { RouteKernel } from '../kernel/netlink/route-kernel.ts';
 import type { Netns } from '../kernel/netns/netns.ts';
-import type { Mac } from '../net/mac.ts';
+import { Mac } from '../net/mac.ts';
 import type { InterfaceMode } from './attachments/attachment-record.ts';
-import {
-  openContainer,
-  openIfThere,
-  withKernel,
-  writeIfThere,
-  type PodInterfaceKernels,
-} from './container-netns.ts';
+import { openContainer, openIfThere, writeIfThere, type PodInterfaceKernels } from './container-netns.ts';
 import { hostVethName } from './host-veth.ts';
-import { hostRoutes, podRoutes, resultRoutes, ROUTED_GATEWAY_V6, ROUTED_MAC } from './pod-routes.ts';
+import { configurePod } from './pod-configuration.ts';
+import { hostRoutes, resultRoutes, ROUTED_GATEWAY_V6, ROUTED_MAC } from './pod-routes.ts';
 import { CNI_CODE, CniError } from './protocol/cni-error.ts';
 import type { Dns } from './protocol/dns.ts';
 import type { IpamRoute } from './protocol/ipam-config.ts';
@@ -23,6 +19,8 @@ export interface PodInterfaceWish {
   readonly mode: InterfaceMode;
   /** Of mode bridge. */
   readonly bridge: string;
+  /** As it was when last looked at; spares looking again. */
+  readonly knownBridge?: Link | undefined;
   readonly mtu: number;
   readonly hairpin: boolean;
   /** Of the container's end; the kernel's choice when undefined. */
@@ -45,19 +43,21 @@ export function addPodInterface(
   request: Pick<AddRequest, 'containerId' | 'ifName' | 'netns'>,
   wish: PodInterfaceWish,
 ): AddResult {
-  const bridge = wish.mode === 'bridge' ? bridgeOf(kernels.node, wish.bridge) : undefined;
   const netns = openContainer(request.netns);
   try {
-    const host = makeVeth(kernels.node, request, wish, bridge?.index, netns);
+    // Chosen here, so that it need not be read back; and udev leaves alone what was chosen.
+    const mac = wish.mac ?? randomMac();
+    const { host, bridge } = makeHostSide(kernels.node, request, { ...wish, mac }, netns);
     try {
       if (bridge === undefined) routeToPod(kernels.node, host, wish.addresses);
       else kernels.node.changeBridgePort(host.index, { hairpin: wish.hairpin });
       const routes = resultRoutes(wish.addresses, wish.routes);
-      const container = configurePod(kernels, netns, request.ifName, wish, routes);
+      const configured = wish.routes !== undefined;
+      configurePod(kernels, netns, request.ifName, host.parent, { ...wish, routes, configured });
       return {
         bridge: bridge && { name: bridge.name, mac: macOf(bridge) },
         host: { name: host.name, mac: macOf(host) },
-        container: { name: request.ifName, mac: macOf(container), netns: request.netns },
+        container: { name: request.ifName, mac, netns: request.netns },
         mtu: wish.mtu,
         addresses: wish.addresses,
         routes,
@@ -125,6 +125,55 @@ export function routeToPod(node: RouteKernel, host: Link, addresses: readonly Co
   for (const route of hostRoutes(host.index, addresses)) node.replaceRoute(route);
 }
 
+function createAnew(
+  node: RouteKernel,
+  { ifName }: Pick<AddRequest, 'ifName'>,
+  name: string,
+  create: () => Link | undefined,
+): Link | undefined {
+  try {
+    return create();
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.code !== 'EEXIST') throw error;
+    // Left by an ADD that was cut off: the address was not reserved any more, so nobody uses it.
+    const left = node.link(name);
+    if (left === undefined) {
+      throw new CniError(CNI_CODE.invalidEnvironment, `CNI_IFNAME ${ifName} exists in the container already`);
+    }
+    node.deleteLink(left.index);
+    return create();
+  }
+}
+
+/** The veth, and the bridge that its near end is a port of. */
+function makeHostSide(
+  node: RouteKernel,
+  request: Pick<AddRequest, 'containerId' | 'ifName'>,
+  wish: PodInterfaceWish,
+  netns: Netns,
+): { readonly host: Link; readonly bridge: Link | undefined } {
+  if (wish.mode === 'ptp')
+    return { bridge: undefined, host: makeVeth(node, request, wish, undefined, netns) };
+  const known = wish.knownBridge?.name === wish.bridge ? wish.knownBridge : undefined;
+  if (known !== undefined) {
+    try {
+      return { bridge: known, host: makeVeth(node, request, wish, known.index, netns) };
+    } catch (error) {
+      // Somebody has removed it, or made it anew.
+      if (node.link(wish.bridge)?.index === known.index) throw error;
+    }
+  }
+  const bridge = bridgeOf(node, wish.bridge);
+  return { bridge, host: makeVeth(node, request, wish, bridge.index, netns) };
+}
+
+/** Locally administered, as the kernel chooses its own (eth_random_addr). */
+function randomMac(): Mac {
+  const bytes = randomBytes(6);
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return new Mac(bytes);
+}
+
 function bridgeOf(node: RouteKernel, name: string): Link {
   const bridge = node.link(name);
   if (bridge !== undefined) return bridge;
@@ -149,100 +198,9 @@ function makeVeth(
       ...hostSide,
       peer: { name: request.ifName, mtu, netns: netns.fd, ...far },
     });
-  const link = attempt(() => {
-    try {
-      return create();
-    } catch (error) {
-      if (!(error instanceof FlatnetError) || error.code !== 'EEXIST') throw error;
-      // Left by an ADD that was cut off: the address was not reserved any more, so nobody uses it.
-      const left = node.link(name);
-      if (left === undefined) {
-        throw new CniError(
-          CNI_CODE.invalidEnvironment,
-          `CNI_IFNAME ${request.ifName} exists in the container already`,
-        );
-      }
-      node.deleteLink(left.index);
-      return create();
-    }
-  });
-  const made = link ?? node.link(name);
+  const made = createAnew(node, request, name, create) ?? node.link(name);
   if (made === undefined) throw new CniError(CNI_CODE.tryAgainLater, `interface ${name} vanished`);
   return made;
-}
-
-function configurePod(
-  kernels: PodInterfaceKernels,
-  netns: Netns,
-  ifName: string,
-  { mode, addresses }: PodInterfaceWish,
-  routes: readonly IpamRoute[],
-): Link {
-  return withKernel(kernels, netns, (pod) => {
-    const link = pod.link(ifName);
-    if (link === undefined) throw new CniError(CNI_CODE.unknownContainer, `interface ${ifName} vanished`);
-    podSettings(netns, ifName);
-    const loopback = pod.link('lo');
-    if (loopback?.up === false) pod.changeLink(loopback.index, { up: true });
-    pod.changeLink(link.index, { up: true });
-    for (const { ip, prefixLength, gateway } of addresses) {
-      pod.addAddress({
-        link: link.index,
-        ip,
-        prefixLength,
-        // Without a gateway the pod has only its neighbours.
-        ...(gateway === undefined ? {} : { noPrefixRoute: true }),
-        ...(ip.family === 6 ? { noDad: true } : {}),
-      });
-      // The node's end is known: nobody need ask, and a node without default route would not answer.
-      if (mode === 'ptp' && gateway !== undefined)
-        pod.setNeighbour({ link: link.index, ip: gateway, mac: ROUTED_MAC });
-    }
-    for (const route of podRoutes(link.index, addresses, routes)) addUnlessThere(pod, route);
-    return link;
-  });
-}
-
-/**
- * Of two interfaces of a container the first one leads to what both could, as with the plugins of containernetworking.
- * Where that is the gateway itself, the second one still has it on its link.
- */
-function addUnlessThere(pod: RouteKernel, route: NewRoute): void {
-  try {
-    pod.addRoute(route);
-  } catch (error) {
-    if (!(error instanceof FlatnetError)) throw error;
-    if (NO_SUCH_GATEWAY.includes(error.code) && route.gateway !== undefined && route.onlink !== true)
-      addUnlessThere(pod, { ...route, onlink: true });
-    else if (error.code !== 'EEXIST') throw error;
-  }
-}
-
-/** What the families say of a gateway that the link has no route to. */
-const NO_SUCH_GATEWAY = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL'];
-
-function podSettings(netns: Netns, ifName: string): void {
-  const settings = [
-    // A redirect would lead the pod past the gateway. For a host "all" or the interface's own is enough to accept.
-    ['net/ipv4/conf/all/accept_redirects', 0],
-    [`net/ipv4/conf/${ifName}/accept_redirects`, 0],
-    [`net/ipv6/conf/${ifName}/accept_redirects`, 0],
-    [`net/ipv6/conf/${ifName}/accept_ra`, 0],
-    // With hairpin the pod hears its own probes and would take them for a duplicate.
-    [`net/ipv6/conf/${ifName}/accept_dad`, 0],
-  ] as const;
-  netns.run(() => {
-    for (const [key, value] of settings) writeIfThere(key, value);
-  });
-}
-
-function attempt<T>(action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    if (error instanceof CniError || !(error instanceof FlatnetError)) throw error;
-    throw new CniError(CNI_CODE.ioFailure, error.message, error.hint, error);
-  }
 }
 
 async function ignoringGone(deletion: Promise<void>): Promise<void> {

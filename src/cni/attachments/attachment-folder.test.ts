@@ -103,6 +103,8 @@ test('what is written reads back as it was', () => {
 });
 
 const journal = (): string => join(path, 'attachments');
+const byId = (records: readonly AttachmentRecord[]): Record<string, AttachmentRecord> =>
+  Object.fromEntries(records.map((each) => [each.containerId, each]));
 const names = (folder: AttachmentFolder): string[] => folder.all().map(({ ifName }) => ifName);
 
 test('records outlive the process, for root alone, and go when they are deleted', () => {
@@ -146,8 +148,6 @@ test('whatever happens, in whatever order: a new process knows what the last one
           expected.set('c1', { ...plain, containerId: 'c1' });
         }
       }
-      const byId = (records: readonly AttachmentRecord[]) =>
-        Object.fromEntries(records.map((each) => [each.containerId, each]));
       expect(byId(AttachmentFolder.open(path, logger).all())).toEqual(byId([...expected.values()]));
     }),
     { numRuns: 60 },

@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 
 /** Error codes of the CNI specification, section "Error"; 100 and above are a plugin's own. */
@@ -17,6 +18,8 @@ export const CNI_CODE = {
   duplicateAdd: 100,
   /** CHECK found the container's network other than ADD left it. */
   checkFailed: 101,
+  /** The kernel does not do what is asked of it; the message has its words. */
+  kernelRefused: 102,
   /** As libcni's own ErrInternal. */
   internal: 999,
 } as const;
@@ -56,11 +59,19 @@ const CODES: Readonly<Record<string, CniCode>> = {
   DUPLICATE_ADD: CNI_CODE.duplicateAdd,
 };
 
+/** Of files and of rights, /proc/sys among them; all else that has an errno's name is the kernel refusing. */
+const IO_FAILURES = ['EACCES', 'EDQUOT', 'EIO', 'EMFILE', 'ENFILE', 'ENOSPC', 'EPERM', 'EROFS'];
+
 /** The code with which an error is reported to the runtime. */
 export function cniCodeOf(error: unknown): CniCode {
   if (error instanceof CniError) return error.cniCode;
   if (!(error instanceof FlatnetError)) return CNI_CODE.internal;
-  return CODES[error.code] ?? (error.retryable ? CNI_CODE.tryAgainLater : CNI_CODE.internal);
+  const { code } = error;
+  const known = CODES[code];
+  if (known !== undefined) return known;
+  if (error.retryable) return CNI_CODE.tryAgainLater;
+  if (IO_FAILURES.includes(code)) return CNI_CODE.ioFailure;
+  return code in constants.errno || code.startsWith('ERRNO_') ? CNI_CODE.kernelRefused : CNI_CODE.internal;
 }
 
 /** The JSON that goes to standard output; `details` carries the hint. */

@@ -4,13 +4,14 @@ import { RTM } from './constants.ts';
 import { showAddress, showFdb, showNeighbour, showRoute } from './describe.ts';
 import { watchRouteEvents } from './events.ts';
 import {
+  decodeLink,
   encodeBridgePortChange,
   encodeLinkChange,
   encodeLinkReference,
   encodeLinkCompletion,
   encodeNewLink,
 } from './link-codec.ts';
-import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './message.ts';
+import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE } from './message.ts';
 import { encodeFdbEntry, encodeFdbKey, encodeNeighbour, encodeNeighbourKey } from './neighbour-codec.ts';
 import type {
   AddressKey,
@@ -27,7 +28,7 @@ import type {
   NewRule,
   RouteKey,
 } from './objects.ts';
-import { RouteObserver } from './observe.ts';
+import { collect, RouteObserver } from './observe.ts';
 import { readTxChecksumOffload, writeTxChecksumOffload } from './offload.ts';
 import { encodeRoute, encodeRouteKey } from './route-codec.ts';
 import type { RouteKernel, WatchOptions } from './route-kernel.ts';
@@ -58,15 +59,19 @@ export class LinuxRouteKernel extends RouteObserver implements RouteKernel {
   }
 
   addLink(link: NewLink): Link | undefined {
-    const flags = NLM_F_CREATE | NLM_F_EXCL;
+    const flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
     const doing = `add ${link.kind} link ${link.name}`;
-    this.socket.request({ type: RTM.NEWLINK, flags, body: encodeNewLink(link) }, doing);
+    const answer = this.socket.request({ type: RTM.NEWLINK, flags, body: encodeNewLink(link) }, doing);
     if (link.kind === 'veth' && link.peer.up === true) {
       this.#complete(link.peer.name, link.peer.netns, { up: true });
     }
     // rtnl_create_link leaves IFLA_IFALIAS out.
     if (link.alias !== undefined) this.#complete(link.name, link.netns, { alias: link.alias });
-    return link.netns === undefined ? this.link(link.name) : undefined;
+    if (link.netns !== undefined) return undefined;
+    // Kernels from 6.2 on tell what they made, before they give it its master.
+    const [made] = link.alias === undefined ? collect(answer, RTM.NEWLINK, decodeLink) : [];
+    if (made === undefined) return this.link(link.name);
+    return link.master === undefined ? made : { ...made, master: link.master };
   }
 
   changeLink(index: number, change: LinkChange): void {

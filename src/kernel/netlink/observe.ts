@@ -88,7 +88,8 @@ function families(family: IpFamily | undefined): readonly IpFamily[] {
   return family === undefined ? [4, 6] : [family];
 }
 
-function collect<T>(
+/** What the messages of this type say, as far as it can be understood. */
+export function collect<T>(
   messages: readonly NetlinkMessage[],
   type: number,
   decode: (body: Buffer) => T | undefined,

@@ -55,7 +55,10 @@ export interface RouteKernel {
   links(): Link[];
   /** By index or name; undefined when there is none. */
   link(reference: number | string): Link | undefined;
-  /** Returns the link as it is then, except when it was made in another namespace (`netns`): undefined. EEXIST. */
+  /**
+   * Returns the link as it is then (a bridge's new port perhaps without `port`), except when it was made in another
+   * namespace (`netns`): undefined. EEXIST.
+   */
   addLink(link: NewLink): Link | undefined;
   changeLink(index: number, change: LinkChange): void;
   changeBridgePort(index: number, change: Partial<BridgePort>): void;

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { PluginError, type Conflist } from './cni-driver.ts';
@@ -200,7 +200,7 @@ describe("flannel's configuration", () => {
     const failed = cni.driver.add(conflist(delegate), container);
     await expect(failed).rejects.toThrow(words);
     await expect(failed).rejects.toMatchObject({ code: 7 });
-    expect(cni.records()).not.toContain(`${container.id}:eth0.json`);
+    expect(cni.records()).not.toContain(`${container.id}:eth0`);
   });
 });
 
@@ -209,8 +209,8 @@ describe('records', () => {
     const args = 'IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0';
     const container = cni.container({ args });
     const result = await cni.add(cni.list(), container);
-    const file = join(cni.node.folder, 'flatnet', 'cbr0', `${container.id}:eth0.json`);
-    expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
+    expect(statSync(cni.journal).mode & 0o777).toBe(0o600);
+    expect(cni.written().get(`${container.id}:eth0`)).toMatchObject({
       containerID: container.id,
       ifname: 'eth0',
       network: 'cbr0',
@@ -221,6 +221,6 @@ describe('records', () => {
       addresses: result.ips.map(({ address, gateway }) => ({ address, gateway })),
     });
     await cni.driver.del(cni.list(), container);
-    expect(existsSync(file)).toBe(false);
+    expect(cni.records()).not.toContain(`${container.id}:eth0`);
   });
 });

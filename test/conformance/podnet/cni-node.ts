@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import { hostVethName } from '../../../src/cni/host-veth.ts';
@@ -90,8 +90,25 @@ export class CniNode {
     );
   }
 
+  /** The file that the agent keeps its attachments in. */
+  get journal(): string {
+    return join(this.node.folder, 'flatnet', 'cbr0', 'attachments');
+  }
+
+  /** What is written of each attachment that the node has, by `containerID:ifname`. */
+  written(): Map<string, unknown> {
+    const lines = existsSync(this.journal) ? readFileSync(this.journal, 'utf8').trim().split('\n') : [];
+    const live = lines.filter((line) => line !== '' && !line.startsWith('#'));
+    return new Map(
+      live.map((line) => {
+        const record = JSON.parse(line) as { readonly containerID: string; readonly ifname: string };
+        return [`${record.containerID}:${record.ifname}`, record];
+      }),
+    );
+  }
+
   records(): string[] {
-    return filesOf(join(this.node.folder, 'flatnet', 'cbr0'));
+    return [...this.written().keys()];
   }
 
   /** Every pod's interface that the node has. */

@@ -40,7 +40,7 @@ describe('GC', () => {
     expect(cni.veth(kept)).toBeDefined();
     await cni.ping(kept, '10.244.1.1');
     for (const each of [known, forgotten, second]) expect(cni.veth(each)).toBeUndefined();
-    expect(cni.records()).toEqual([`${kept.id}:eth0.json`]);
+    expect(cni.records()).toEqual([`${kept.id}:eth0`]);
     expect(cni.reservations()).toHaveLength(1);
     await cni.driver.del(list, kept);
   });
