@@ -18,6 +18,7 @@ import {
   TARGET_PORT,
 } from '../../src/bench/proxy/recorded-objects.ts';
 import { run } from '../../src/kernel/exec/run.ts';
+import { IpvsSocket } from '../../src/kernel/ipvs/ipvs-socket.ts';
 import { listenTcp } from '../../src/kernel/netns/listen.ts';
 import { withNetns } from '../../src/kernel/netns/netns.ts';
 import { Ip } from '../../src/net/ip.ts';
@@ -25,6 +26,8 @@ import { eventually, FLATNET } from './lab-fixture.ts';
 import { RunningLoad } from './service-load.ts';
 
 const NODE = 'node-0';
+/** For a proxy to start, where a process takes a second and more to. */
+const CHOICE_LIMIT_MS = 120_000;
 
 /**
  * `flatnet proxy`, the built command with kube-proxy's configuration, on a node without an agent: for kernels in which
@@ -36,6 +39,7 @@ export class LoneProxy {
   readonly #api: RecordedApi;
   readonly #pods = new Map<number, { readonly server: Server; terminating: boolean }>();
   #nextPod = 0;
+  #nextPodAtCrash = 0;
   #resourceVersion = 1_000_000;
   #kubeconfig = '';
   #process: ChildProcess | undefined;
@@ -89,11 +93,23 @@ export class LoneProxy {
     this.#tellSlice();
   }
 
+  /** After a crash: resolves when new connections come to a pod that is newer than it. */
+  async isBack(): Promise<void> {
+    const newer = (pod: number): boolean => pod >= this.#nextPodAtCrash;
+    await this.#choice('no pod since the crash is chosen', (chosen) => chosen.some(newer));
+  }
+
+  /** Resolves when new connections come to a pod no more. */
+  async isLeftOut(pod: number): Promise<void> {
+    await this.#choice(`pod ${pod} is still chosen`, (chosen) => !chosen.includes(pod));
+  }
+
   /** Ends the proxy as a crash does, and starts it again. */
   async crash(): Promise<void> {
     const ended = this.#process && once(this.#process, 'exit');
     this.#process?.kill('SIGKILL');
     await ended;
+    this.#nextPodAtCrash = this.#nextPod;
     this.#startProcess();
   }
 
@@ -153,6 +169,23 @@ export class LoneProxy {
       if (failures > 0) throw new Error(`${failures} of ${requests} connections failed`);
       return true;
     });
+  }
+
+  /** Waits for the pods that the kernel chooses, in the ipvs mode; throws `otherwise` after two minutes. */
+  async #choice(otherwise: string, right: (chosen: readonly number[]) => boolean): Promise<void> {
+    const server = { protocol: 'TCP', address: clusterIp(0), port: SERVICE_PORT } as const;
+    const ipvs = IpvsSocket.open(this.#network.node.fd);
+    if (ipvs === undefined) throw new Error('the kernel has no IPVS');
+    try {
+      await eventually(async () => {
+        const real = ipvs.realServers(server).filter(({ weight }) => weight > 0);
+        const chosen = new Set(real.map(({ address }) => address));
+        if (right([...this.#pods.keys()].filter((pod) => chosen.has(podIp(pod))))) return true;
+        throw new Error(otherwise);
+      }, CHOICE_LIMIT_MS);
+    } finally {
+      ipvs.close();
+    }
   }
 
   #startProcess(): void {

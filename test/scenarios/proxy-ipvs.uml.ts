@@ -5,11 +5,13 @@ import { expectUnharmed } from './service-load.ts';
 
 // One processor, and a kernel in which a system call takes ten times as long and a process a third of a second to start:
 // at 100 connections a second caller and pods alone would fill it, and what the proxy's start then delays is no longer
-// the proxy's doing. Pods serve on for as long as the proxy takes to be there again.
+// the proxy's doing.
 const RATE = 30;
-const SECONDS = 45;
-const GRACE_MS = 15_000;
-const PODS_EVERY_MS = 3000;
+/** Between what happens to the proxy. */
+const PHASE_MS = 8000;
+/** What a pod lives on for, once no new connections come to it. */
+const GRACE_MS = 500;
+const PODS_EVERY_MS = 2000;
 const HELD = 4;
 const TIMEOUT_MS = 240_000;
 
@@ -20,6 +22,54 @@ afterEach(async () => {
   proxy = undefined;
 });
 
+/** A new pod every now and then, for which the oldest one goes. */
+class PodChurn {
+  readonly #proxy: LoneProxy;
+  readonly #over: AbortSignal;
+  readonly #churning: Promise<void>;
+  readonly #leaving: Promise<void>;
+  #terminating = 0;
+  #left = 0;
+
+  constructor(proxy: LoneProxy, over: AbortSignal) {
+    this.#proxy = proxy;
+    this.#over = over;
+    this.#churning = this.#churn();
+    this.#leaving = this.#leave();
+  }
+
+  /** How many went. */
+  async end(): Promise<number> {
+    await this.#churning;
+    await this.#leaving;
+    return this.#left;
+  }
+
+  async #churn(): Promise<void> {
+    for (; !this.#over.aborted; this.#terminating += 1) {
+      this.#proxy.addPod();
+      await this.#pause(PODS_EVERY_MS);
+      this.#proxy.terminatePod(this.#terminating);
+    }
+  }
+
+  /** While no proxy is there nobody takes pods out: they serve until then, however long a proxy takes to start here. */
+  async #leave(): Promise<void> {
+    while (!this.#over.aborted) {
+      await this.#pause(GRACE_MS);
+      if (this.#left === this.#terminating) continue;
+      await this.#proxy.isLeftOut(this.#left);
+      await this.#pause(GRACE_MS);
+      this.#proxy.removePod(this.#left);
+      this.#left += 1;
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#over }).catch(() => {});
+  }
+}
+
 test(
   'ipvs: endpoints come and go, the proxy is killed twice, no request fails',
   async () => {
@@ -27,37 +77,23 @@ test(
     proxy = running;
     const load = await running.load(RATE);
     const over = new AbortController();
-    const pause = async (ms: number): Promise<void> => {
-      await sleep(ms, undefined, { signal: over.signal }).catch(() => {});
-    };
-    const leaving: Promise<void>[] = [];
-    const leave = async (pod: number): Promise<void> => {
-      running.terminatePod(pod);
-      await pause(GRACE_MS);
-      // Too early is unfair: those that are still serving at the end stay.
-      if (!over.signal.aborted) running.removePod(pod);
-    };
-    const churn = async (): Promise<number> => {
-      let oldest = 0;
-      for (; !over.signal.aborted; oldest += 1) {
-        running.addPod();
-        await pause(PODS_EVERY_MS);
-        leaving.push(leave(oldest));
+    const churn = new PodChurn(running, over.signal);
+    try {
+      await sleep(PHASE_MS);
+      for (let crashes = 0; crashes < 2; crashes += 1) {
+        await running.crash();
+        await running.isBack();
+        await sleep(PHASE_MS);
       }
-      return oldest;
-    };
-    const churning = churn();
-    for (const crash of [true, true, false]) {
-      await sleep((SECONDS * 1000) / 3);
-      if (crash) await running.crash();
+    } finally {
+      over.abort();
     }
     const result = await load.end();
-    over.abort();
-    console.log(`ipvs: ${JSON.stringify(result)}`);
+    const left = await churn.end();
+    console.log(`ipvs: ${left} pods left, ${JSON.stringify(result)}`);
     expectUnharmed(result);
     expect(result.perSecond).toBeGreaterThan(RATE * 0.9);
-    expect(await churning).toBeGreaterThan(8);
-    await Promise.all(leaving);
+    expect(left).toBeGreaterThan(8);
   },
   TIMEOUT_MS,
 );
