@@ -86,7 +86,8 @@ class Agent {
     });
     const source = { component: 'flatnet-agent', host: nodeName, signal };
     const events = client === undefined ? undefined : new EventRecorder(client, source);
-    this.#problems = new NodeProblems(logger, this.#metrics, events);
+    const titleOf = (node: string): string => this.#network.leaseOf(node)?.alias ?? node;
+    this.#problems = new NodeProblems(logger, this.#metrics, events, titleOf);
     this.#network = new PodNetwork({
       kernel,
       logger,

@@ -12,9 +12,17 @@ export class NodeProblems {
   readonly #metrics: AgentMetrics;
   /** Absent where there is no Kubernetes API. */
   readonly #events: EventRecorder | undefined;
+  /** As people call the node. */
+  readonly #titleOf: (node: string) => string;
   readonly #found = new Map<string, Map<ProblemSource, readonly FlatnetError[]>>();
 
-  constructor(logger: Logger, metrics: AgentMetrics, events: EventRecorder | undefined) {
+  constructor(
+    logger: Logger,
+    metrics: AgentMetrics,
+    events: EventRecorder | undefined,
+    titleOf: (node: string) => string,
+  ) {
+    this.#titleOf = titleOf;
     this.#logger = logger;
     this.#metrics = metrics;
     this.#events = events;
@@ -40,11 +48,12 @@ export class NodeProblems {
 
   #tell(node: string, source: ProblemSource, problem: FlatnetError): void {
     const own = source === 'own';
+    const name = this.#titleOf(node);
     this.#logger.warn(
-      { node, code: problem.code, error: describeError(problem) },
+      { node: name, code: problem.code, error: describeError(problem) },
       own ? 'this node is not as it was asked for' : 'a node cannot be reached as it is',
     );
-    const reference = { apiVersion: 'v1', kind: 'Node', metadata: { name: node } };
+    const reference = { apiVersion: 'v1', kind: 'Node', metadata: { name } };
     const reason = own ? 'PodNetworkDegraded' : 'PodNetworkUnreachable';
     this.#events?.record(reference, 'Warning', reason, describeError(problem));
   }

@@ -28,6 +28,7 @@ export interface PodnetStatus {
 }
 
 interface PeerStatus {
+  /** As people call it: where the store knows no names of nodes (flanneld in etcd), its address. */
   readonly node: string;
   readonly podCidrs: readonly string[];
   readonly publicIps: readonly string[];
@@ -75,9 +76,9 @@ function failureOf({ failure, hasSynced }: LeaseStore): string | undefined {
   return hasSynced ? undefined : 'it has not told all nodes yet';
 }
 
-function describePeer({ node, families, underlayMtu }: NodeLease): Omit<PeerStatus, 'problems'> {
+function describePeer({ node, alias, families, underlayMtu }: NodeLease): Omit<PeerStatus, 'problems'> {
   return {
-    node,
+    node: alias ?? node,
     podCidrs: [...families.values()].map(({ podCidr }) => podCidr.toString()),
     publicIps: [...families.values()].map(({ publicIp }) => publicIp.toString()),
     ...(underlayMtu === undefined ? {} : { underlayMtu }),

@@ -23,10 +23,12 @@ export interface Offer {
 /** A node's part of the pod network: what flannel calls a lease. */
 export interface NodeLease {
   readonly node: string;
+  /** What people call the node, where the store's own name for it is another. */
+  readonly alias?: string;
   /** The one that the node wants first, which is all that flannel knows; more while a cluster changes its backend. */
   readonly offers: readonly [Offer, ...Offer[]];
   readonly families: ReadonlyMap<IpFamily, FamilyLease>;
-  /** When the node came to the cluster, milliseconds since 1970, where the store tells it. */
+  /** The node with the smaller number came to the cluster first: milliseconds since 1970, or a revision of the store. */
   readonly since?: number;
   /** Bytes that the node's underlay carries; known of Flatnet's nodes only. */
   readonly underlayMtu?: number;

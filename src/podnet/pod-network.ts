@@ -213,7 +213,7 @@ export class PodNetwork {
     if (this.#local === undefined) return;
     const changes = this.#planPeer(name);
     const failed = this.#apply(changes);
-    if (!isEmpty(changes)) this.#log(`node ${name}`, changes);
+    if (!isEmpty(changes)) this.#log(`node ${this.#titleOf(name)}`, changes);
     if (changes.remove.length > 0)
       for (const blocked of this.#blocked) this.#queue.add(PEER_PREFIX + blocked);
     this.#options.onReached?.();
@@ -273,7 +273,8 @@ export class PodNetwork {
   #overlapError(name: string, { node, own, theirs }: Overlap): FlatnetError {
     const isOut = !this.#holds(name, own) && this.#holds(node, theirs);
     const isIn = this.#holds(name, own);
-    const what = `node ${name}: pod CIDR ${own.toString()} overlaps ${theirs.toString()} of node ${node}`;
+    const [here, there] = [this.#titleOf(name), this.#titleOf(node)];
+    const what = `node ${here}: pod CIDR ${own.toString()} overlaps ${theirs.toString()} of node ${there}`;
     const so = isOut ? ', which had it first: its pods are not reached' : isIn ? ', which is left out' : '';
     return new FlatnetError(what + so, {
       code: 'POD_CIDR_OVERLAP',
@@ -281,17 +282,23 @@ export class PodNetwork {
     });
   }
 
-  #planFor(lease: NodeLease | undefined): PeerPlan {
+  /** As people call it, for words. */
+  #titleOf(node: string): string {
+    return this.#leases.get(node)?.alias ?? node;
+  }
+
+  #planFor(told: NodeLease | undefined): PeerPlan {
     const local = this.#local;
-    if (lease === undefined || local === undefined) return { entries: [], problems: [] };
-    this.#metBy.delete(lease.node);
+    if (told === undefined || local === undefined) return { entries: [], problems: [] };
+    const lease = { ...told, node: this.#titleOf(told.node) };
+    this.#metBy.delete(told.node);
     const plans = meetings(this.#ways, lease).map((meeting) => ({
       backend: meeting.backend,
       plan: planPeer(meeting.backend, local, lease, meeting.offer),
     }));
     const chosen = plans.find(({ plan }) => plan.problems.length === 0) ?? plans[0];
     if (chosen === undefined) return { entries: [], problems: [noMeeting(this.#ways.backends, lease)] };
-    this.#metBy.set(lease.node, chosen.backend);
+    this.#metBy.set(told.node, chosen.backend);
     // The peer may send by another way at any moment: all but the route is there before.
     const prepared = plans
       .filter((other) => other !== chosen)
@@ -346,7 +353,8 @@ export class PodNetwork {
     const entry = entries.find((each) => this.#ownerOf(each, name) !== name);
     const what = entry === undefined ? 'an entry' : entryKey(entry);
     const owner = entry === undefined ? '' : this.#ownerOf(entry, name);
-    return new FlatnetError(`node ${name}: ${what} is claimed by node ${owner} already`, {
+    const [here, there] = [this.#titleOf(name), this.#titleOf(owner)];
+    return new FlatnetError(`node ${here}: ${what} is claimed by node ${there} already`, {
       code: 'CLAIMED_TWICE',
       hint: 'two nodes have the same pod CIDR or VTEP MAC: one of them has to change',
     });

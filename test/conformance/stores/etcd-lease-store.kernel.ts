@@ -1,7 +1,10 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { parseEndpoint } from '../../../src/etcd/endpoint.ts';
 import { Cidr } from '../../../src/net/cidr.ts';
 import { Ip } from '../../../src/net/ip.ts';
 import { RealEtcd } from '../../../src/etcd/real-etcd.ts';
+import type { Publication } from '../../../src/podnet/stores/lease-store.ts';
+import { Relay } from './relay.ts';
 import { EtcdNode, PREFIX, publicationOf, SUBNETS, type EtcdNodeOptions } from './etcd-node.ts';
 
 const CONFIG = '{ "Network": "10.244.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}';
@@ -19,14 +22,17 @@ const DUAL = JSON.stringify({
 let etcd: RealEtcd;
 let nodes: EtcdNode[] = [];
 
-beforeEach(async () => {
+beforeAll(async () => {
   etcd = await RealEtcd.start();
+});
+beforeEach(async () => {
+  await etcd.ctl('del', '/', '--prefix');
 });
 afterEach(async () => {
   await Promise.all(nodes.map(async (node) => node.stop()));
   nodes = [];
-  await etcd.remove();
 });
+afterAll(async () => etcd?.remove());
 
 /** Other tests may have the machine at the same time. */
 const until = <T>(read: () => T, options = { timeout: 25_000 }): ReturnType<typeof expect.poll<T>> =>
@@ -78,9 +84,13 @@ describe("flannel's keys and values", () => {
     const peer = a.peers.get(b.subnet);
     expect(peer?.families.get(4)?.publicIp.toString()).toBe('192.0.2.2');
     expect(peer?.offers[0].data.get(4)).toEqual({ VNI: 1, VtepMAC: '0a:00:00:00:00:02' });
+    // flannel's leases do not name their nodes: then it is the address that people know.
+    expect(peer?.alias).toBe('node');
     await b.stop();
     await etcd.ctl('del', SUBNETS + b.subnet);
     await until(() => a.peers.size).toBe(0);
+    await etcd.ctl('put', `${SUBNETS}10.244.250.0-24`, '{"PublicIP":"192.0.2.50","BackendType":"host-gw"}');
+    await until(() => a.peers.get('10.244.250.0-24')?.alias).toBe('192.0.2.50');
   });
 
   test('what flannel has no room for stands beside its keys, and is seen by the others', async () => {
@@ -198,10 +208,75 @@ describe('a lease is found again', () => {
     // From which the node itself knows that it is there.
     await until(() => b.self?.published?.data.get(4)).toEqual({ VNI: 1, VtepMAC: '0a:00:00:00:00:22' });
   });
+
+  test('it counts as published when etcd has told it back, not before and not when it is gone', async () => {
+    await etcd.ctl('put', `${PREFIX}/config`, CONFIG);
+    const relay = await Relay.to(etcd.endpoint);
+    const node = await joined(A, { access: { endpoints: [parseEndpoint(relay.endpoint)] } });
+    await until(() => node.store.isPublished).toBe(true);
+    relay.cut(true);
+    const next = publicationOf('192.0.2.1', '0a:00:00:00:00:22');
+    node.publish(next);
+    expect(node.store.isPublished).toBe(false);
+    // What the agent waits for: it is called when there is news.
+    let isTold = false;
+    node.onSelf = () => (isTold ||= node.store.isPublished);
+    relay.cut(false);
+    await until(() => isTold).toBe(true);
+    expect(await value(node.subnet)).toContain('0a:00:00:00:00:22');
+    await etcd.ctl('put', SUBNETS + node.subnet, '{"PublicIP":"192.0.2.9"}');
+    await until(() => node.store.isPublished).toBe(false);
+    await node.stop();
+    await relay.close();
+  });
+});
+
+/** What a flanneld writes. */
+const claim = (ip: string): string =>
+  `{"PublicIP":"${ip}","PublicIPv6":"2001:db8::${ip.split('.')[3]}","BackendType":"host-gw"}`;
+/** A node with both families. */
+const dual = (number: number): Publication =>
+  publicationOf(`192.0.2.${number}`, `0a:00:00:00:00:0${number}`, `2001:db8::${number}`);
+const sixthOf = (subnet: string): string => subnet.split('&')[1] ?? '';
+
+describe('a flanneld that claims in the same moment, which it does by the name of both families alone', () => {
+  test('a subnet that both have: this node takes another one, and says so', async () => {
+    await etcd.ctl('put', `${PREFIX}/config`, DUAL);
+    const [node, other] = await Promise.all([joined(dual(1)), joined(dual(2))]);
+    const [before, theirs] = [node.subnet, `10.244.250.0-24&${sixthOf(node.subnet)}`];
+    await etcd.ctl('put', SUBNETS + theirs, claim('192.0.2.9'));
+    await until(() => sixthOf(node.subnet)).not.toBe(sixthOf(before));
+    // Pods with IPv4 addresses notice nothing.
+    expect(node.subnet.split('&')[0]).toBe(before.split('&')[0]);
+    expect(node.self?.problems.map(({ code }) => code)).toEqual(['SUBNET_LOST']);
+    await until(() => [...other.peers.keys()].toSorted()).toEqual([node.subnet, theirs].toSorted());
+    expect([...(other.peers.get(theirs)?.families.keys() ?? [])]).toEqual([4, 6]);
+    expect(other.problems.size).toBe(0);
+  });
+
+  test('two of theirs: the older has it, the newer is reached by the other family, and that is told', async () => {
+    await etcd.ctl('put', `${PREFIX}/config`, DUAL);
+    // By name the newer one comes first, as it does in a list.
+    const [older, newer] = ['10.244.201.0-24&fd00:10:244:c8::-64', '10.244.200.0-24&fd00:10:244:c8::-64'];
+    const early = await joined(dual(1));
+    await etcd.ctl('put', SUBNETS + older, claim('192.0.2.8'));
+    await etcd.ctl('put', SUBNETS + newer, claim('192.0.2.9'));
+    const late = await joined(dual(2));
+    for (const node of [early, late]) {
+      const families = (key: string): number[] => [...(node.peers.get(key)?.families.keys() ?? [])];
+      await until(() => [families(older), families(newer)]).toEqual([[4, 6], [4]]);
+      expect(node.problems.get(newer)).toContain(
+        `fd00:10:244:c8::/64 is in the older lease ${SUBNETS}${older} of 192.0.2.8, too`,
+      );
+    }
+    await etcd.ctl('del', SUBNETS + older);
+    await until(() => early.peers.get(newer)?.families.size).toBe(2);
+    expect(early.problems.size).toBe(0);
+  });
 });
 
 describe('time', () => {
-  const short = { leaseSeconds: 4, renewMarginSeconds: 3.5 };
+  const short = { leaseSeconds: 2, renewMarginSeconds: 1.5 };
 
   test('a lease is renewed as long as its node lives, and ends after it', async () => {
     await etcd.ctl('put', `${PREFIX}/config`, CONFIG);
@@ -226,6 +301,66 @@ describe('time', () => {
     const back = await joined(A, { previous: new Map([[4 as const, Cidr.parse(subnet.replace('-', '/'))]]) });
     expect(back.subnet).not.toBe(subnet);
     expect(back.self?.problems[0]?.code).toBe('SUBNET_LOST');
+  });
+
+  test('cut off for longer than its lease: a node has its subnet again if it is free, else another one, and says so', async () => {
+    await etcd.ctl('put', `${PREFIX}/config`, CONFIG);
+    const relay = await Relay.to(etcd.endpoint);
+    const access = { endpoints: [parseEndpoint(relay.endpoint)] as const };
+    const node = await joined(A, { access, leaseSeconds: 1, renewMarginSeconds: 0.6, nodeName: 'cut-off' });
+    const { subnet } = node;
+    const cutOff = async (): Promise<void> => {
+      relay.cut(true);
+      await until(keys).toEqual([]);
+      // It hears nothing, and goes on with what it has.
+      await until(() => node.store.failure).toBeDefined();
+      expect(node.subnet).toBe(subnet);
+    };
+    await cutOff();
+    relay.cut(false);
+    await until(keys).toEqual([SUBNETS + subnet]);
+    await until(() => node.store.failure).toBeUndefined();
+    expect([node.subnet, node.self?.problems]).toEqual([subnet, []]);
+
+    await cutOff();
+    const previous = new Map([[4 as const, Cidr.parse(subnet.replace('-', '/'))]]);
+    const other = await joined(B, { previous, nodeName: 'other' });
+    expect(other.subnet).toBe(subnet);
+    relay.cut(false);
+    await until(() => node.subnet).not.toBe(subnet);
+    expect(node.self?.problems.map(({ message }) => message)).toEqual([
+      expect.stringMatching(
+        /^this node no longer holds the subnet .* \(etcd .*, of 192\.0\.2\.2\), and has .* now: pods that run here with addresses of the old one are not reachable/,
+      ),
+    ]);
+    expect(other.subnet).toBe(subnet);
+    await until(async () => (await keys()).length).toBe(2);
+    await node.stop();
+    await relay.close();
+  });
+
+  test('started while etcd is away, with what the run before knew: it has its subnet again, or hears that it is lost', async () => {
+    const networkText = '{"Network":"10.244.0.0/24","SubnetLen":26}';
+    await etcd.ctl('put', `${PREFIX}/config`, networkText);
+    const previous = new Map([[4 as const, Cidr.parse('10.244.0.64/26')]]);
+    await etcd.stop();
+    const start = (publication: Publication): EtcdNode => {
+      const node = new EtcdNode(etcd, publication, { networkText, previous });
+      nodes.push(node);
+      node.store.publish(publication);
+      return node.start();
+    };
+    const node = start(A);
+    expect(node.store.network?.networks.get(4)?.toString()).toBe('10.244.0.0/24');
+    await until(() => node.store.failure).toBeDefined();
+    expect(node.self).toBeUndefined();
+    await etcd.start();
+    await until(() => node.subnet).toBe('10.244.0.64-26');
+    for (const last of [128, 192])
+      await etcd.ctl('put', `${SUBNETS}10.244.0.${last}-26`, `{"PublicIP":"192.0.2.${last}"}`);
+    const late = start(B);
+    await until(() => late.self?.problems.map(({ code }) => code)).toEqual(['SUBNET_LOST']);
+    expect(late.subnet).toBe('');
   });
 
   test('etcd killed and started: peers stay, the lease goes on; what happened meanwhile is seen', async () => {

@@ -32,6 +32,8 @@ export class EtcdNode {
   self: OwnNode | undefined;
   synced = false;
   publishes = true;
+  /** Called when the store has told of this node. */
+  onSelf: (() => void) | undefined;
   readonly #abort = new AbortController();
   #running: Promise<void> | undefined;
 
@@ -58,6 +60,7 @@ export class EtcdNode {
         self: (node) => {
           this.self = node;
           if (this.publishes) this.store.publish(this.publication);
+          this.onSelf?.();
         },
         peer: (name, lease, problems) => {
           if (lease === undefined && this.peers.delete(name)) this.gone.push(name);

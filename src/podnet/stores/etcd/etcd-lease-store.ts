@@ -3,17 +3,19 @@ import { KeyMirror } from '../../../etcd/key-mirror.ts';
 import type { KeyList, KeyValue } from '../../../etcd/key-value.ts';
 import { describeError, FlatnetError } from '../../../errors/flatnet-error.ts';
 import type { Logger } from '../../../log/logger.ts';
-import type { Ip } from '../../../net/ip.ts';
+import type { Ip, IpFamily } from '../../../net/ip.ts';
 import { WorkQueue } from '../../../reconcile/work-queue.ts';
 import { Backoff, sleep } from '../../../timing/backoff.ts';
 import type { NetworkConfig } from '../../network-config.ts';
 import type { LeaseStore, LeaseStoreHandler, OwnNode, Publication } from '../lease-store.ts';
+import { ConfigInForce } from './config-in-force.ts';
 import type { SeenLease } from './lease-decision.ts';
-import { OwnLease, type StoreView } from './own-lease.ts';
+import { OwnLease, type HeldLease, type StoreView } from './own-lease.ts';
 import { peerLease, readSeenLease } from './peer-lease.ts';
 import { LEASE_SECONDS } from './settings.ts';
-import { readStoredConfig, type ReadNetworkConfig, type StoredConfig } from './stored-config.ts';
+import type { ReadNetworkConfig, StoredConfig } from './stored-config.ts';
 import { formatLeaseValue, parseLeaseValue } from './lease-value.ts';
+import { SubnetHolders } from './subnet-holders.ts';
 import { subnetLost } from './subnet-lost.ts';
 import { aboutKey, configKey, leasePrefix, ownPrefix, type Subnets } from './subnet-key.ts';
 
@@ -49,22 +51,27 @@ const CONTEST_MS = 10_000;
  */
 export class EtcdLeaseStore implements LeaseStore {
   readonly #options: EtcdLeaseStoreOptions;
+  readonly #current: ConfigInForce;
   readonly #own: OwnLease;
   readonly #mirror: KeyMirror;
   readonly #queue: WorkQueue;
+  readonly #holders: SubnetHolders;
   /** Leases of other nodes that the handler has been told of. */
   readonly #told = new Set<string>();
   #handler: LeaseStoreHandler | undefined;
-  #config: StoredConfig | undefined;
-  #configProblem: FlatnetError | undefined;
   #publication: Publication | undefined;
   #leaseFailure: unknown;
+  /** The subnets that this node had last, in the run before, too. */
+  #had: Subnets | undefined;
   #lost: FlatnetError | undefined;
   #synced = false;
 
   constructor(options: EtcdLeaseStoreOptions) {
     this.#options = options;
+    this.#had = options.previous;
     const { client, prefix, logger } = options;
+    this.#current = new ConfigInForce(options.readConfig, logger);
+    this.#holders = new SubnetHolders(leasePrefix(prefix));
     this.#own = new OwnLease({
       leaseSeconds: LEASE_SECONDS,
       random: Math.random,
@@ -77,7 +84,7 @@ export class EtcdLeaseStore implements LeaseStore {
       listed: () => this.#onListed(),
       refuse: (list: KeyList) => this.#refuse(list),
     };
-    if (options.networkText !== undefined) this.#adoptConfig(options.networkText);
+    if (options.networkText !== undefined) this.#current.adopt(configKey(prefix), options.networkText);
     this.#mirror = new KeyMirror(client, `${prefix}/`, handler, logger);
     this.#queue = new WorkQueue({
       name: 'subnet-lease',
@@ -87,12 +94,16 @@ export class EtcdLeaseStore implements LeaseStore {
     });
   }
 
+  get #config(): StoredConfig | undefined {
+    return this.#current.config;
+  }
+
   get hasSynced(): boolean {
     return this.#synced;
   }
 
   get failure(): unknown {
-    return this.#mirror.failure ?? this.#leaseFailure ?? this.#configProblem;
+    return this.#mirror.failure ?? this.#leaseFailure ?? this.#current.problem;
   }
 
   /** By what the watch has brought: the answer to what this node has written may be earlier than the others hear of it. */
@@ -116,7 +127,7 @@ export class EtcdLeaseStore implements LeaseStore {
   async networkConfigNow(): Promise<NetworkConfig | undefined> {
     const { client, prefix } = this.#options;
     const { found } = await client.get(configKey(prefix));
-    if (found !== undefined) this.#takeConfig(found);
+    if (found !== undefined) this.#current.take(found);
     return this.#config?.network;
   }
 
@@ -129,7 +140,7 @@ export class EtcdLeaseStore implements LeaseStore {
       signal.throwIfAborted();
       try {
         const { found, revision } = await client.get(key);
-        if (found !== undefined) this.#takeConfig(found);
+        if (found !== undefined) this.#current.take(found);
         else {
           const example = `etcdctl put ${key} '{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}'`;
           logger.warn(
@@ -193,14 +204,29 @@ export class EtcdLeaseStore implements LeaseStore {
   #onPut(stored: KeyValue): void {
     if (stored.key === configKey(this.#options.prefix)) {
       const before = this.#config;
-      this.#takeConfig(stored);
+      this.#current.take(stored);
       if (this.#config === undefined || this.#config === before) return;
       if (before !== undefined) this.#options.onNetworkConfig?.(this.#config.network);
       this.#tellPeers();
       this.#queue.add(LEASE);
-    } else if (this.#isHeld(stored.key)) this.#onHeldPut(stored);
-    else if (this.#isLease(stored.key)) this.#tellPeer(stored);
+    } else if (this.#isLease(stored.key)) this.#onLeasePut(stored);
     else this.#onAbout(stored.key);
+  }
+
+  #onLeasePut(stored: KeyValue): void {
+    this.#holders.add(stored.key);
+    if (this.#isHeld(stored.key)) this.#onHeldPut(stored);
+    else this.#tellPeer(stored);
+    this.#onDoubles(stored.key);
+  }
+
+  /** Leases that name a subnet of this one: who was first has it, and may have been told later. */
+  #onDoubles(key: string): void {
+    for (const other of [...this.#holders.othersOf(key).values()].flat()) {
+      if (this.#isHeld(other)) this.#queue.add(LEASE);
+      const stored = this.#mirror.get(other);
+      if (stored !== undefined) this.#tellPeer(stored);
+    }
   }
 
   #onAbout(key: string): void {
@@ -213,6 +239,7 @@ export class EtcdLeaseStore implements LeaseStore {
 
   #onDeleted(old: KeyValue): void {
     const { prefix, logger } = this.#options;
+    if (this.#isLease(old.key)) this.#holders.delete(old.key);
     if (old.key === configKey(prefix)) {
       logger.warn(
         { key: old.key },
@@ -222,6 +249,7 @@ export class EtcdLeaseStore implements LeaseStore {
       logger.warn({ lease: old.key }, 'the subnet lease of this node is gone from etcd');
       this.#queue.add(LEASE);
     } else if (this.#isLease(old.key)) this.#untellPeer(old.key);
+    if (this.#isLease(old.key)) this.#onDoubles(old.key);
   }
 
   /** The event of what this node wrote itself, too. */
@@ -256,9 +284,10 @@ export class EtcdLeaseStore implements LeaseStore {
   }
 
   async #acquire(publication: Publication, signal: AbortSignal): Promise<void> {
-    const { client, prefix, previous } = this.#options;
+    const { client, prefix } = this.#options;
     const before = this.#own.held;
     let leases: readonly SeenLease[] = [];
+    let isFull = false;
     const view = async (): Promise<StoreView> => {
       const seen = this.#view(await client.list(`${prefix}/`));
       leases = seen.leases;
@@ -267,19 +296,29 @@ export class EtcdLeaseStore implements LeaseStore {
     try {
       await this.#own.acquire(publication, view, signal);
       this.#schedule();
+    } catch (error) {
+      isFull = error instanceof FlatnetError && error.code === 'SUBNETS_EXHAUSTED';
+      throw error;
     } finally {
-      const { held } = this.#own;
-      if (held !== undefined || before !== undefined)
-        this.#noteLoss(subnetLost(before?.subnets ?? previous, held?.subnets ?? new Map(), leases));
-      if (held?.key !== before?.key) this.#tellPeers();
-      if (held?.key !== before?.key || held?.value !== before?.value) this.#tellSelf();
+      this.#onAcquired(before, leases, isFull);
     }
   }
 
-  #noteLoss(lost: FlatnetError | undefined): void {
-    if (lost === undefined) return;
-    this.#lost = lost;
-    this.#options.logger.error({ code: lost.code, hint: lost.hint }, lost.message);
+  #onAcquired(before: HeldLease | undefined, leases: readonly SeenLease[], isFull: boolean): void {
+    const { held } = this.#own;
+    // One that was told before it was known that this is the node's lease.
+    const isNew = held !== undefined && held.key !== before?.key;
+    if (isNew && this.#holders.othersOf(held.key).size > 0) this.#queue.add(LEASE);
+    // Where nothing is free, what the run before had is another node's by now.
+    const isSure = held !== undefined || before !== undefined || isFull;
+    const lost = isSure ? subnetLost(this.#had, held?.subnets ?? new Map(), leases) : undefined;
+    const isNews = lost !== undefined && lost.message !== this.#lost?.message;
+    if (isNews) this.#options.logger.error({ code: lost.code, hint: lost.hint }, lost.message);
+    // What has come free again is not lost.
+    if (lost !== undefined || (held !== undefined && before === undefined)) this.#lost = lost;
+    if (held !== undefined) this.#had = held.subnets;
+    if (held?.key !== before?.key) this.#tellPeers();
+    if (held?.key !== before?.key || held?.value !== before?.value || isNews) this.#tellSelf();
   }
 
   #schedule(): void {
@@ -294,11 +333,11 @@ export class EtcdLeaseStore implements LeaseStore {
     const key = configKey(prefix);
     const stored = list.keys.find((found) => found.key === key);
     this.#refuse(list);
-    if (stored !== undefined) this.#takeConfig(stored);
+    if (stored !== undefined) this.#current.take(stored);
     const config = this.#config;
     if (config === undefined || stored === undefined) {
       throw (
-        this.#configProblem ??
+        this.#current.problem ??
         new FlatnetError(`etcd ${key} is missing`, { code: 'ETCD_CONFIG_GONE', retryable: true })
       );
     }
@@ -311,45 +350,6 @@ export class EtcdLeaseStore implements LeaseStore {
       ranges: config.ranges,
       leases,
     };
-  }
-
-  /** Of an earlier run, which took it: what cannot be read is waited for as if it had not been there. */
-  #adoptConfig(text: string): void {
-    const { prefix, readConfig, logger } = this.#options;
-    try {
-      this.#config = readStoredConfig(configKey(prefix), text, readConfig);
-    } catch (error) {
-      logger.warn(
-        { error: describeError(error) },
-        'the network configuration of the run before is not taken',
-      );
-    }
-  }
-
-  /** A configuration that is wrong is told, and the last one stays. */
-  #takeConfig(stored: KeyValue): void {
-    if (stored.value === this.#config?.text) {
-      this.#configProblem = undefined;
-      return;
-    }
-    const { readConfig, logger } = this.#options;
-    try {
-      this.#config = readStoredConfig(stored.key, stored.value, readConfig);
-      this.#configProblem = undefined;
-      for (const warning of this.#config.warnings) logger.warn(warning);
-      logger.info(
-        { key: stored.key, config: stored.value.slice(0, 2000) },
-        'network configuration read from etcd',
-      );
-    } catch (error) {
-      if (!(error instanceof FlatnetError)) throw error;
-      if (this.#configProblem?.message !== error.message) {
-        const outcome =
-          this.#config === undefined ? 'waiting for another one' : 'the last one stays in force';
-        logger.error({ error: describeError(error) }, `wrong network configuration in etcd; ${outcome}`);
-      }
-      this.#configProblem = error;
-    }
   }
 
   #tellSelf(): void {
@@ -409,9 +409,23 @@ export class EtcdLeaseStore implements LeaseStore {
     const node = this.#nameOf(stored.key);
     const about = this.#mirror.get(aboutKey(this.#options.prefix, node))?.value;
     const { networks } = this.#config.network;
-    const peer = lease === undefined ? undefined : peerLease(node, lease, about, networks);
+    const told = { about, networks, heldBefore: this.#heldBefore(stored) };
+    const peer = lease === undefined ? undefined : peerLease(node, lease, told);
     this.#told.add(stored.key);
     this.#handler?.peer(node, peer?.lease, [...read.problems, ...(peer?.problems ?? [])]);
+  }
+
+  /** The subnets that an older lease names, too, by their family. */
+  #heldBefore({ key, createRevision }: KeyValue): Map<IpFamily, SeenLease> {
+    const found = new Map<IpFamily, SeenLease>();
+    for (const [family, others] of this.#holders.othersOf(key)) {
+      const older = others
+        .flatMap((other) => this.#mirror.get(other) ?? [])
+        .find((other) => other.createRevision < createRevision);
+      const lease = older === undefined ? undefined : this.#read(older)?.lease;
+      if (lease !== undefined) found.set(family, lease);
+    }
+    return found;
   }
 
   #untellPeer(key: string): void {

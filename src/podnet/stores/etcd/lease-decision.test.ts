@@ -33,10 +33,26 @@ const situation = (leases: readonly SeenLease[], given: Partial<Situation> = {})
     publicIps: new Map([[4, Ip.parse('192.0.2.1')]]),
   },
   held: undefined,
+  isFresh: false,
   previous: undefined,
   random: () => 0,
   ...given,
 });
+
+const DUAL = '10.244.7.0-24&fd00:0:0:7::-64';
+
+/** A lease with the IPv6 subnet of DUAL, older than that one or younger. */
+const flannel = (createRevision: number): SeenLease => {
+  const found = lease('10.244.8.0-24&fd00:0:0:7::-64', '192.0.2.2');
+  return { ...found, stored: { ...found.stored, createRevision } };
+};
+
+const double = (other: SeenLease, given: Partial<Situation> = {}): Situation =>
+  situation([other, lease(DUAL, '192.0.2.1')], {
+    ranges: ranges('10.244.0.0/16', 'fd00::/48'),
+    held: { subnets: named(DUAL), value: '' },
+    ...given,
+  });
 
 const text = (decision: Decision): string => {
   if (decision.type === 'hold') return `hold ${decision.lease.stored.key}`;
@@ -119,6 +135,27 @@ describe('what a node does about its lease', () => {
       'a second family: the subnet of the first stays',
       'claim 10.244.7.0-24&fd00:0:0:7::-64 for 10.244.7.0-24',
       situation([mine], { ranges: ranges('10.244.0.0/16', 'fd00::/48') }),
+    ],
+    ['a younger lease with its IPv6 subnet changes nothing', `hold ${DUAL}`, double(flannel(2))],
+    [
+      'an older one does: the node keeps what it alone has',
+      `claim 10.244.7.0-24&fd00:0:0:1::-64 for ${DUAL}`,
+      double(flannel(0)),
+    ],
+    [
+      "a younger one of flanneld's does as long as nothing is lost, for a flanneld never gives way",
+      `claim 10.244.7.0-24&fd00:0:0:1::-64 for ${DUAL}`,
+      double(flannel(2), { isFresh: true }),
+    ],
+    [
+      "one of Flatnet's, which gives way itself, does not",
+      `hold ${DUAL}`,
+      double({ ...flannel(2), owner: 'two' }, { isFresh: true }),
+    ],
+    [
+      'what an administrator has reserved stays',
+      `hold ${DUAL}`,
+      { ...double(flannel(0)), leases: [flannel(0), lease(DUAL, '192.0.2.1', '0')] },
     ],
     [
       'nothing is free',

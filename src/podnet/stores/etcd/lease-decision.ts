@@ -33,9 +33,26 @@ export interface Situation {
   readonly publication: Publication;
   /** The lease that this node held last, in this run: its name, and the value that this node wrote. */
   readonly held: { readonly subnets: Subnets; readonly value: string } | undefined;
+  /** Whether it was claimed a moment ago: nothing much is lost when it is given up. */
+  readonly isFresh: boolean;
   /** What subnet.env tells of an earlier run. */
   readonly previous: Subnets | undefined;
   readonly random: () => number;
+}
+
+/**
+ * Whether this node gives its lease up for another that has a subnet of it, too, which only a flanneld can have
+ * brought about, as it claims the name of both families as a whole: the older lease stands; but a flanneld never gives
+ * way, so this node does so as long as it costs nothing. What an administrator reserved stays.
+ */
+function yields(lease: SeenLease, others: readonly SeenLease[], { held, isFresh }: Situation): boolean {
+  if (isReservation(lease)) return false;
+  const mayYield = isFresh && held !== undefined && subnetName(held.subnets) === subnetName(lease.subnets);
+  return others.some(
+    (other) =>
+      [...lease.subnets].some(([family, subnet]) => other.subnets.get(family)?.overlaps(subnet) === true) &&
+      (other.stored.createRevision < lease.stored.createRevision || (mayYield && other.owner === undefined)),
+  );
 }
 
 /**
@@ -53,8 +70,9 @@ export function decide(situation: Situation): Decision {
     if (isReservation(lease)) return 1;
     return name === previousName ? 2 : 3;
   };
+  const others = leases.filter((one) => !own.includes(one));
   const [lease] = own
-    .filter(({ subnets }) => isCompatible(ranges, subnets))
+    .filter((one) => isCompatible(ranges, one.subnets) && !yields(one, others, situation))
     .toSorted((a, b) => rank(a) - rank(b));
   if (lease !== undefined) return { type: 'hold', lease };
 

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { parseEndpoint } from '../../../etcd/endpoint.ts';
 import { EtcdClient } from '../../../etcd/etcd-client.ts';
 import { RealEtcd } from '../../../etcd/real-etcd.ts';
@@ -22,14 +22,17 @@ const RANGES = new Map(
 let etcd: RealEtcd;
 let client: EtcdClient;
 
-beforeEach(async () => {
+beforeAll(async () => {
   etcd = await RealEtcd.start();
   client = new EtcdClient({ endpoints: [parseEndpoint(etcd.endpoint)] });
+});
+beforeEach(async () => {
+  await etcd.ctl('del', PREFIX, '--prefix');
   await etcd.ctl('put', `${PREFIX}/config`, '{}');
 });
-afterEach(async () => {
-  client.close();
-  await etcd.remove();
+afterAll(async () => {
+  client?.close();
+  await etcd?.remove();
 });
 
 async function look(): Promise<StoreView> {
@@ -127,6 +130,19 @@ test('another node takes the IPv6 subnet in between, beside another IPv4 one', a
   expect(subnetName(other.lease.held?.subnets ?? new Map())).toBe('10.244.8.0-24&fd00:0:0:7::-64');
   expect(looks).toBe(2);
   expect(name).toMatch(/^10\.244\.7\.0-24&/);
+  expect(name).not.toContain('fd00:0:0:7::');
+});
+
+test('a flanneld takes the IPv6 subnet in between, which no condition sees: at the next look this node gives way', async () => {
+  const one = node(1, ...WISH);
+  const key = `${PREFIX}/subnets/10.244.8.0-24&fd00:0:0:7::-64`;
+  const claim = async (): Promise<string> => etcd.ctl('put', key, '{"PublicIP":"192.0.2.9"}');
+  expect(await acquireDuring(one, claim)).toEqual({ name: '10.244.7.0-24&fd00:0:0:7::-64', looks: 1 });
+  const { name } = await acquireDuring(one, async () => undefined);
+  expect(name).toMatch(/^10\.244\.7\.0-24&/);
+  expect((await look()).leases.map(({ subnets }) => subnetName(subnets)).toSorted()).toEqual(
+    [name, '10.244.8.0-24&fd00:0:0:7::-64'].toSorted(),
+  );
   expect(name).not.toContain('fd00:0:0:7::');
 });
 

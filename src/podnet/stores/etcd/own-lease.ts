@@ -44,6 +44,9 @@ export interface HeldLease {
   readonly renewAfterMs: number | undefined;
 }
 
+/** A flanneld that has looked before this node's claim has made its own by then. */
+const FRESH_MS = 10_000;
+
 /** flannel tries ten times; more when many nodes start at once. */
 const RACES = 20;
 
@@ -57,6 +60,8 @@ export class OwnLease {
   #held: HeldLease | undefined;
   /** What was held last, also when somebody else has it now: what is wished for. */
   #last: HeldLease | undefined;
+  /** When the last claim was made, by performance.now(). */
+  #claimedAt = -Infinity;
 
   constructor(options: OwnLeaseOptions) {
     this.#options = options;
@@ -97,7 +102,9 @@ export class OwnLease {
     const backoff = new Backoff({ initialMs: 10, maxMs: 500 });
     for (let race = 0; race < RACES && !signal.aborted; race += 1) {
       const seen = await view();
-      const decision = decide({ ...seen, nodeName, publication, held: this.#last, previous, random });
+      const isFresh = performance.now() - this.#claimedAt < FRESH_MS;
+      const known = { held: this.#last, isFresh, previous, random };
+      const decision = decide({ ...seen, nodeName, publication, ...known });
       if (decision.type !== 'hold') this.#letGoOfTaken(seen.leases, decision);
       const next = await this.#carryOut(decision, publication, seen);
       if (next !== undefined) return this.#hold(next);
@@ -184,6 +191,7 @@ export class OwnLease {
         .catch((error: unknown) => logger.debug({ error: describeError(error) }, 'left to expire'));
       return undefined;
     }
+    this.#claimedAt = performance.now();
     logger.info({ lease: key, gaveUp: givesUp.map(({ stored }) => stored.key) }, 'subnet lease acquired');
     return { subnets, key, value, leaseId, renewAfterMs: this.#renewAfter(ttlSeconds) };
   }

@@ -52,15 +52,20 @@ function ownerOf(about: string | undefined): string | undefined {
   }
 }
 
-/**
- * Another node's lease as backends take it; `about` is what the node tells of itself beside it. A family that is wrong
- * is left out and told.
- */
+/** What is known beside a lease. */
+export interface PeerContext {
+  /** What the node tells of itself. */
+  readonly about: string | undefined;
+  readonly networks: ReadonlyMap<IpFamily, Cidr>;
+  /** Older leases that have the subnet of a family, too. */
+  readonly heldBefore: ReadonlyMap<IpFamily, SeenLease>;
+}
+
+/** Another node's lease as backends take it. A family that is wrong, or another node's, is left out and told. */
 export function peerLease(
   node: string,
-  { stored, subnets, value }: SeenLease,
-  about: string | undefined,
-  networks: ReadonlyMap<IpFamily, Cidr>,
+  { stored, subnets, value, owner }: SeenLease,
+  { about, networks, heldBefore }: PeerContext,
 ): { lease: NodeLease | undefined; problems: FlatnetError[] } {
   if (value === undefined) return { lease: undefined, problems: [] };
   const problems: FlatnetError[] = [];
@@ -68,6 +73,7 @@ export function peerLease(
   for (const [family, podCidr] of subnets) {
     const network = networks.get(family);
     const publicIp = value.publicIps.get(family);
+    const before = heldBefore.get(family);
     if (network === undefined) continue;
     const field = family === 4 ? 'Network' : 'IPv6Network';
     if (!network.contains(podCidr)) {
@@ -87,7 +93,8 @@ export function peerLease(
           hint: 'the node has no address of that family on the interface that carries the cluster',
         }),
       );
-    } else families.set(family, { podCidr, publicIp });
+    } else if (before !== undefined) problems.push(claimedTwice(stored.key, podCidr, before));
+    else families.set(family, { podCidr, publicIp });
   }
   if (families.size === 0) return { lease: undefined, problems };
   const underlayMtu = readUnderlayMtu(about);
@@ -95,5 +102,20 @@ export function peerLease(
     ...(underlayMtu === undefined ? {} : { underlayMtu }),
     ...(isUnmet(about) ? { met: false } : {}),
   };
-  return { lease: { node, offers: value.offers, families, ...told }, problems };
+  const [publicIp] = value.publicIps.values();
+  const alias = owner ?? publicIp?.toString() ?? node;
+  const since = stored.createRevision;
+  return { lease: { node, alias, offers: value.offers, families, since, ...told }, problems };
+}
+
+function claimedTwice(key: string, podCidr: Cidr, { stored, value, owner }: SeenLease): FlatnetError {
+  const [publicIp] = value?.publicIps.values() ?? [];
+  const who = owner ?? publicIp?.toString() ?? 'unreadable';
+  return new FlatnetError(
+    `etcd ${key}: ${podCidr.toString()} is in the older lease ${stored.key} of ${who}, too: it is left to that node, and pods with addresses of it on the other are not reached`,
+    {
+      code: 'SUBNET_HELD_TWICE',
+      hint: 'flanneld does not see a claim of the same moment that differs in the other family: delete the newer lease and start its flanneld again',
+    },
+  );
 }
