@@ -6,7 +6,9 @@ import type { KubeObject, ObjectRef } from './kube-object.ts';
 import { refOf } from './kube-object.ts';
 import { PATCH_CONTENT_TYPES, type Patch } from './patch.ts';
 import { apiVersionOf, type ResourceType } from './resource-type.ts';
-import { Transport } from './transport.ts';
+import { PROTOBUF, readListPage } from './protobuf/list-page.ts';
+import type { ProtoMessage } from './protobuf/message.ts';
+import { JSON_TYPE, parseJson, Transport, type TransportRequest } from './transport.ts';
 import { readWatch, type WatchEvent } from './watch.ts';
 
 export interface RequestOptions {
@@ -39,9 +41,17 @@ export interface ListResult<T> {
   readonly resourceVersion: string;
 }
 
+export interface ListOptions extends SelectOptions {
+  /**
+   * Of each object only what this message reads is wanted. From a server that has protobuf, as kube-apiserver does,
+   * objects come in it: a third of the bytes, and without making what nobody wants.
+   */
+  readonly protobuf?: ProtoMessage | undefined;
+}
+
 interface ListPage<T> {
-  metadata?: ListMeta;
-  items?: T[] | null;
+  readonly metadata?: ListMeta;
+  readonly items?: Iterable<T> | null;
 }
 
 const PAGE_SIZE = 250;
@@ -80,7 +90,7 @@ export class ApiClient {
   /** As `list`, page by page, keeping of each object only what `project` returns. */
   async listProjected<T extends KubeObject, P>(
     type: ResourceType<T>,
-    options: SelectOptions,
+    options: ListOptions,
     project: (object: T) => P,
   ): Promise<ListResult<P>> {
     try {
@@ -219,20 +229,23 @@ export class ApiClient {
 
   async #listPages<T extends KubeObject, P>(
     type: ResourceType<T>,
-    options: SelectOptions,
+    options: ListOptions,
     project: (object: T) => P,
     limit: number | undefined,
   ): Promise<ListResult<P>> {
     const items: P[] = [];
     const read = async (continuation?: string): Promise<ListPage<T>> =>
-      this.#transport.sendJson<ListPage<T>>({
-        method: 'GET',
-        path:
-          this.#collectionPath(type, options.namespace) +
-          query({ ...selectQuery(options), limit, continue: continuation }),
-        doing: `cannot list ${type.plural}`,
-        signal: options.signal,
-      });
+      this.#listPage<T>(
+        {
+          method: 'GET',
+          path:
+            this.#collectionPath(type, options.namespace) +
+            query({ ...selectQuery(options), limit, continue: continuation }),
+          doing: `cannot list ${type.plural}`,
+          signal: options.signal,
+        },
+        options.protobuf,
+      );
     let page = await read();
     for (;;) {
       requireList(type, page);
@@ -244,6 +257,14 @@ export class ApiClient {
       if (next === undefined) return { items, resourceVersion: page.metadata?.resourceVersion ?? '' };
       page = await next;
     }
+  }
+
+  async #listPage<T>(request: TransportRequest, message: ProtoMessage | undefined): Promise<ListPage<T>> {
+    if (message === undefined) return this.#transport.sendJson<ListPage<T>>(request);
+    const accept = `${PROTOBUF}, ${JSON_TYPE}`;
+    const { bytes, contentType } = await this.#transport.sendBytes({ ...request, accept });
+    if (contentType !== PROTOBUF) return parseJson(request.doing, bytes) as ListPage<T>;
+    return readListPage(request.doing, bytes, message) as ListPage<T>;
   }
 
   #namespaceFor(type: ResourceType, ref: ObjectRef): string | undefined {
@@ -270,7 +291,7 @@ function requireList(type: ResourceType, page: ListPage<unknown> | null): void {
   const items: unknown = page?.items;
   // Go writes a list without elements as null.
   const empty = items === null || (items === undefined && page?.metadata?.resourceVersion !== undefined);
-  if (Array.isArray(items) || empty) return;
+  if (empty || (typeof items === 'object' && Symbol.iterator in items)) return;
   throw new FlatnetError(`cannot list ${type.plural}: the server's answer is not a list`, {
     code: 'API_BAD_JSON',
     retryable: true,

@@ -6,6 +6,7 @@ import { Backoff, type BackoffOptions, sleep } from '../timing/backoff.ts';
 import type { ApiClient } from './api-client.ts';
 import { hasStatus } from './api-error.ts';
 import { keyOf, type KubeObject } from './kube-object.ts';
+import type { ProtoMessage } from './protobuf/message.ts';
 import type { ResourceType } from './resource-type.ts';
 import type { WatchEvent } from './watch.ts';
 
@@ -15,6 +16,8 @@ export interface InformerOptions<T extends KubeObject, P> {
    * throws is logged and passed over: what was known of it stays.
    */
   readonly project: (object: T) => P;
+  /** What `project` reads: then lists come in protobuf where the server has it. */
+  readonly protobuf?: ProtoMessage | undefined;
   readonly namespace?: string | undefined;
   readonly labelSelector?: string | undefined;
   readonly fieldSelector?: string | undefined;
@@ -135,10 +138,10 @@ export class Informer<T extends KubeObject, P> {
 
   /** Returns the version of the list, from which the watch goes on. */
   async #relist(signal: AbortSignal): Promise<string> {
-    const { namespace, labelSelector, fieldSelector } = this.#options;
+    const { namespace, labelSelector, fieldSelector, protobuf } = this.#options;
     const { items: listed, resourceVersion } = await this.#client.listProjected(
       this.#type,
-      { namespace, labelSelector, fieldSelector, signal },
+      { namespace, labelSelector, fieldSelector, signal, protobuf },
       (object) =>
         this.#isNamed(object)
           ? [

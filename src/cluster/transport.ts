@@ -7,6 +7,7 @@ import { FlatnetError } from '../errors/flatnet-error.ts';
 import { retry } from '../timing/backoff.ts';
 import type { ClusterAccess, Credentials } from './access.ts';
 import { ApiError, hasStatus } from './api-error.ts';
+import { PROTOBUF, readStatus } from './protobuf/list-page.ts';
 
 export interface TransportRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -16,11 +17,20 @@ export interface TransportRequest {
   readonly doing: string;
   readonly body?: unknown;
   readonly contentType?: string;
+  /** What the answer may be; JSON when absent. */
+  readonly accept?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Longest silence within the answer, milliseconds. */
   readonly idleTimeoutMs?: number | undefined;
 }
 
+export interface AnswerBytes {
+  readonly bytes: Buffer;
+  /** `application/json`; empty when the server does not say. */
+  readonly contentType: string;
+}
+
+export const JSON_TYPE = 'application/json';
 const CONNECT_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** libuv then sends ten probes a second apart: a peer that vanished is noticed after 25 seconds of silence. */
@@ -53,13 +63,16 @@ export class Transport {
   }
 
   async sendJson<R>(request: TransportRequest): Promise<R> {
-    const response = await this.send(request);
-    let text = '';
+    const { bytes } = await this.sendBytes(request);
+    return parseJson(request.doing, bytes) as R;
+  }
+
+  /** The whole answer, of whatever type it is. */
+  async sendBytes(request: TransportRequest): Promise<AnswerBytes> {
+    const { headers, body } = await this.send(request);
     try {
-      text = await response.body.text();
-      return JSON.parse(text) as R;
+      return { bytes: await bytesOf(body), contentType: contentTypeOf(headers) };
     } catch (error) {
-      if (error instanceof SyntaxError) throw badJson(request.doing, text, error);
       throw connectionError(request.doing, this.#access.server, error);
     }
   }
@@ -105,10 +118,10 @@ export class Transport {
 
   #headers(request: TransportRequest, credentials: Credentials): Record<string, string> {
     return {
-      accept: 'application/json',
+      accept: request.accept ?? JSON_TYPE,
       'user-agent': this.#userAgent,
       ...(credentials.authorization === undefined ? {} : { authorization: credentials.authorization }),
-      ...(request.body === undefined ? {} : { 'content-type': request.contentType ?? 'application/json' }),
+      ...(request.body === undefined ? {} : { 'content-type': request.contentType ?? JSON_TYPE }),
     };
   }
 
@@ -146,25 +159,47 @@ function isWorthRepeating(error: unknown, method: string): boolean {
 }
 
 async function refusal(doing: string, response: Dispatcher.ResponseData): Promise<ApiError> {
-  const text = await response.body.text().catch(() => '');
+  const bytes = await bytesOf(response.body).catch(() => Buffer.alloc(0));
   const header = response.headers['retry-after'];
   const seconds = typeof header === 'string' && /^\d+$/.test(header) ? Number(header) : undefined;
   return new ApiError(
     doing,
     response.statusCode,
-    parseStatus(text),
+    parseStatus(doing, bytes, contentTypeOf(response.headers)),
     seconds === undefined ? undefined : seconds * 1000,
   );
 }
 
-function parseStatus(text: string): Partial<Status> {
+function parseStatus(doing: string, bytes: Buffer, contentType: string): Partial<Status> {
+  const text = bytes.toString();
   try {
+    if (contentType === PROTOBUF) return readStatus(doing, bytes);
     const parsed = JSON.parse(text) as unknown;
     if (typeof parsed === 'object' && parsed !== null) return parsed;
   } catch {
     // A proxy's or load balancer's own words.
   }
   return text.trim() === '' ? {} : { message: text.trim().slice(0, 500) };
+}
+
+async function bytesOf(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
+  const { buffer, byteOffset, byteLength } = await body.bytes();
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** Without its parameters. */
+function contentTypeOf(headers: Dispatcher.ResponseData['headers']): string {
+  const type = headers['content-type'];
+  return (typeof type === 'string' ? (type.split(';')[0] ?? '') : '').trim();
+}
+
+export function parseJson(doing: string, bytes: Buffer): unknown {
+  const text = bytes.toString();
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw badJson(doing, text, error);
+  }
 }
 
 export function badJson(doing: string, text: string, cause: unknown): FlatnetError {

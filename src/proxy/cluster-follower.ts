@@ -5,6 +5,7 @@ import { Informer } from '../cluster/informer.ts';
 import { ENDPOINT_SLICES, SERVICES } from '../cluster/resource-type.ts';
 import type { Logger } from '../log/logger.ts';
 import type { ProxyMetrics } from './metrics.ts';
+import { SERVICE_MESSAGE, SLICE_MESSAGE } from './services/messages.ts';
 import type { ServiceModel } from './services/model.ts';
 import type { Problem } from './services/problem.ts';
 import { projectService, PROXY_NAME_LABEL, type ServiceSpec } from './services/service-spec.ts';
@@ -57,6 +58,7 @@ export class ClusterFollower {
       labelSelector: SELECTOR,
       logger,
       project: projectService,
+      protobuf: SERVICE_MESSAGE,
     });
     this.#slices = this.#openSlices();
   }
@@ -101,6 +103,7 @@ export class ClusterFollower {
       labelSelector: SELECTOR,
       logger,
       project: (slice: EndpointSlice) => projectSlice(slice, topology),
+      protobuf: SLICE_MESSAGE,
     });
   }
 

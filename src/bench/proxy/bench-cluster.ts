@@ -1,5 +1,6 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { SERVICES_PATH, SLICES_PATH, type Collection } from './recorded-api.ts';
+import { RECORDED_SERVICE, RECORDED_SLICE } from './recorded-messages.ts';
 import { recordedService, recordedSlice, serviceKey } from './recorded-objects.ts';
 
 /** One pod in place of another, one more, the last one gone, one in place of all. */
@@ -39,11 +40,13 @@ export class BenchCluster {
       {
         path: SERVICES_PATH,
         listKind: 'ServiceList',
+        message: RECORDED_SERVICE,
         objects: byName((index) => JSON.stringify(recordedService(index))),
       },
       {
         path: SLICES_PATH,
         listKind: 'EndpointSliceList',
+        message: RECORDED_SLICE,
         objects: byName((index) => JSON.stringify(recordedSlice(index, this.#pods[index] ?? [], index + 1))),
       },
     ];

@@ -3,18 +3,27 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { withNetns } from '../../kernel/netns/netns.ts';
+import { encodeListAnswer } from '../../cluster/protobuf/encode.ts';
+import { PROTOBUF } from '../../cluster/protobuf/list-page.ts';
+import type { ProtoMessage } from '../../cluster/protobuf/message.ts';
 import { CertificateAuthority } from '../../lab/apiserver/pki/certificate-authority.ts';
+import { encodeRecorded } from './recorded-messages.ts';
 
 /** Where objects stand, and what a list of them is called. */
 export interface Collection {
   readonly path: string;
   readonly listKind: string;
+  /** All that the objects have in protobuf. */
+  readonly message: ProtoMessage;
   /** Objects as JSON text, by name. */
   readonly objects: ReadonlyMap<string, string>;
 }
 
 interface KeptCollection {
   readonly listKind: string;
+  readonly message: ProtoMessage;
+  /** Of each object that is as it was recorded. */
+  readonly encoded: Map<string, Buffer>;
   readonly objects: Map<string, string>;
   readonly watchers: Set<ServerResponse>;
 }
@@ -34,10 +43,10 @@ export class RecordedApi {
 
   constructor(collections: readonly Collection[]) {
     this.#collections = new Map(
-      collections.map(({ path, listKind, objects }) => [
-        path,
-        { listKind, objects: new Map(objects), watchers: new Set() },
-      ]),
+      collections.map(({ path, listKind, message, objects }) => {
+        const encoded = new Map([...objects].map(([name, json]) => [name, encodeRecorded(message, json)]));
+        return [path, { listKind, message, encoded, objects: new Map(objects), watchers: new Set() }];
+      }),
     );
     const authority = CertificateAuthority.create('flatnet-bench');
     this.certificateAuthority = authority.certificate;
@@ -66,6 +75,7 @@ export class RecordedApi {
   modify(path: string, name: string, object: string): void {
     const collection = this.#collections.get(path);
     collection?.objects.set(name, object);
+    collection?.encoded.delete(name);
     for (const watcher of collection?.watchers ?? [])
       watcher.write(`{"type":"MODIFIED","object":${object}}\n`);
   }
@@ -80,11 +90,12 @@ export class RecordedApi {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'https://api');
-    response.setHeader('content-type', 'application/json');
+    const inProtobuf = request.headers.accept?.startsWith(PROTOBUF) === true;
+    response.setHeader('content-type', inProtobuf ? PROTOBUF : 'application/json');
     const collection = this.#collections.get(pathname);
     if (collection !== undefined) {
       if (searchParams.has('watch')) watch(collection, response);
-      else list(collection, searchParams, response);
+      else list(collection, searchParams, inProtobuf, response);
       return;
     }
     const at = pathname.lastIndexOf('/');
@@ -94,16 +105,27 @@ export class RecordedApi {
   }
 }
 
-function list({ listKind, objects }: KeptCollection, query: URLSearchParams, response: ServerResponse): void {
-  const items = [...objects.values()];
+function list(
+  { listKind, message, encoded, objects }: KeptCollection,
+  query: URLSearchParams,
+  inProtobuf: boolean,
+  response: ServerResponse,
+): void {
+  const items = [...objects];
   const from = Number(query.get('continue') ?? 0);
   const to = Math.min(items.length, from + Number(query.get('limit') ?? items.length));
   const metadata = {
     resourceVersion: '1000000',
     ...(to < items.length ? { continue: String(to), remainingItemCount: items.length - to } : {}),
   };
-  const head = `{"kind":"${listKind}","metadata":${JSON.stringify(metadata)},"items":[`;
-  response.end(`${head}${items.slice(from, to).join(',')}]}`);
+  const page = items.slice(from, to);
+  if (inProtobuf) {
+    const parts = page.map(([name, json]) => encoded.get(name) ?? encodeRecorded(message, json));
+    response.end(encodeListAnswer(metadata, parts));
+  } else {
+    const head = `{"kind":"${listKind}","metadata":${JSON.stringify(metadata)},"items":[`;
+    response.end(`${head}${page.map(([, json]) => json).join(',')}]}`);
+  }
 }
 
 function watch({ watchers }: KeptCollection, response: ServerResponse): void {
