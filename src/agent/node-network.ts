@@ -61,6 +61,8 @@ const BRIDGE = 'bridge';
 const TELL = 'tell';
 const VERIFY = 'verify';
 const VERIFY_EVERY_MS = 60_000;
+/** So soon it is looked again whether all nodes are known, where a change of backend waits for it. */
+const SYNC_WAIT_MS = 500;
 /** A store that has said nothing for so long after the start is told as away. */
 const SILENCE_MS = 5000;
 
@@ -272,7 +274,9 @@ export class NodeNetwork {
     this.#local = local;
     if (before !== undefined && ipsOf(before) !== ipsOf(local)) this.#options.onAddressChange();
     await this.#bringUp(local, podCidrs, choice.reason);
-    const met = rollout.hasMet(this.#options.network.peersNotBy(rollout.wanted).length);
+    // An agent that has just begun in the middle of a change may still send to those by a former one.
+    const isKnown = rollout.stage === 'settled' || store.hasSynced;
+    const met = isKnown && rollout.hasMet(this.#options.network.peersNotBy(rollout.wanted).length);
     this.#publication = publicationOf(this.#config, rollout, node, local, choice.reason, met);
     // Only when it is known how the others are reached is it right what is said of that.
     if (!isHeard) return;
@@ -367,7 +371,10 @@ export class NodeNetwork {
   async #advance(node: OwnNode): Promise<void> {
     const { rollout, network, store } = this.#options;
     // As long as the other nodes are not known, none of them seems to need the former backend.
-    if (this.#remembered !== undefined) return;
+    if (this.#remembered !== undefined || !store.hasSynced) {
+      if (rollout.stage !== 'settled') this.#queue.addAfter(CONFIGURE, SYNC_WAIT_MS);
+      return;
+    }
     const { moved, againInMs } = await rollout.advance({
       isPublished: store.isPublished,
       awaited: network.peersNotBy(rollout.wanted).length,
