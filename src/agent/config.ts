@@ -75,6 +75,20 @@ const pattern = checked((text) => {
 
 const deviceName = z.string().refine(isInterfaceName, 'is not the name of a network device');
 
+const OWN_NAMES = ['flatnet', 'flannel'] as const;
+
+/** A file of binDir (libcni, FindInPath), and none of those that this plugin is installed as: it would call itself. */
+const chainedType = z.string().superRefine((text, context) => {
+  const complain = (message: string): void => context.addIssue({ code: 'custom', message });
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(text)) {
+    complain(
+      `${JSON.stringify(text)} is not the name of a plugin: name a file of the CNI folder, as "tuning"`,
+    );
+  } else if ((OWN_NAMES as readonly string[]).includes(text)) {
+    complain(`${text} is this plugin, and the first of the list already: leave it out`);
+  }
+});
+
 const cniSchema = z.strictObject({
   /** flannel's own name: a node that ran flannel keeps its reservations. */
   networkName: z.string().refine(isNetworkName, 'is not the name of a network').default('cbr0'),
@@ -83,13 +97,11 @@ const cniSchema = z.strictObject({
   bridge: deviceName.default('cni0'),
   /** Names under which the plugin is installed; as flannel it serves configurations that were written for that. */
   pluginNames: z
-    .array(z.enum(['flatnet', 'flannel'], 'must be flatnet or flannel'))
+    .array(z.enum(OWN_NAMES, 'must be flatnet or flannel'))
     .transform((names) => [...new Set(['flatnet', ...names])])
     .prefault([]),
   /** Plugins that the conflist has behind this one, as they shall stand there. */
-  chainedPlugins: z
-    .array(z.looseObject({ type: z.string().regex(/^[^/]+$/, 'is not the name of a plugin') }))
-    .default([]),
+  chainedPlugins: z.array(z.looseObject({ type: chainedType })).default([]),
   confDir: absolutePath.default('/etc/cni/net.d'),
   confFile: z
     .string()

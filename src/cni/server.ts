@@ -62,7 +62,7 @@ export class CniServer {
     socket.on('error', (error) =>
       this.#options.logger.debug({ error: error.message }, 'cni client went away'),
     );
-    const answer = (work: () => Promise<Buffer>): void => {
+    const answer = (work: () => Promise<Buffer | undefined>): void => {
       socket.off('data', receive);
       socket.write(RECEIPT);
       // Read on and forget: a client that is cut off in the middle of its request would not read the reply.
@@ -71,6 +71,7 @@ export class CniServer {
         .then(work)
         .catch((error: unknown) => encodeReply(1, errorReply(error, '1.0.0')))
         .then((reply) => {
+          if (reply === undefined) return;
           socket.setTimeout(IDLE_MS);
           socket.end(reply);
         });
@@ -89,14 +90,16 @@ export class CniServer {
       const complete = call;
       // The kernel may take its time over many DELs at once; the plugin has a limit of its own.
       socket.setTimeout(0);
-      answer(() => this.#reply(complete));
+      // Whoever asked has given up, and asks again: what is made for them now would be in the way. The receipt told.
+      const forNobody = (): boolean => socket.destroyed && complete.environment.get('CNI_COMMAND') === 'ADD';
+      answer(async () => (forNobody() ? undefined : this.#reply(complete)));
     };
     socket.on('data', receive);
   }
 
   /**
    * Calls begin one after the other, and only when nobody else is at the door: what a call has to wait for in the
-   * kernel holds up all, and a plugin waits five seconds at most for its receipt.
+   * kernel holds up all, and a plugin that has no receipt looks whether anybody is at work here.
    */
   async #turn(): Promise<void> {
     const mine = this.#lastTurn.then(async () => this.#quietRound());

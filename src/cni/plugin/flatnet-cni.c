@@ -9,8 +9,10 @@
  *
  * The socket is that of the file system in which the plugin runs: nodes that share a machine do not meet here.
  */
+#define _GNU_SOURCE /* struct ucred */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,8 +25,12 @@
 
 #define DEFAULT_SOCKET "/run/flatnet/cni.sock"
 #define MAGIC "FCN1"
-/* A socket whose queue is full, and an agent that is stopped or stuck. */
+/* A socket whose queue is full. */
 #define CONNECT_TIMEOUT_MS 900
+/* Without receipt by then: is the agent at work at all, and has it been for a while? */
+#define FIRST_LOOK_MS 300
+#define SECOND_LOOK_MS 500
+/* An agent that is at work, but not on this. */
 #define RECEIPT_TIMEOUT_MS 5000
 /* Runtimes give a sandbox two minutes; give up before, so that the reason is ours and not theirs. */
 #define REPLY_TIMEOUT_MS 60000
@@ -151,14 +157,67 @@ static int connect_agent(const char *path) {
   return fd;
 }
 
-/* 1 when the agent has the whole request; 0 when it went away, -1 when it says nothing. */
-static int await_receipt(int fd) {
+/* What the kernel tells of a process: its state as ps has it, 0 where it cannot be told, and how often it has run. */
+struct activity {
+  char state;
+  long runs;
+};
+
+static long number_behind(const char *text, const char *name) {
+  const char *at = strstr(text, name);
+  return at == NULL ? 0 : strtol(at + strlen(name), NULL, 10);
+}
+
+static struct activity activity_of(pid_t pid) {
+  struct activity found = {0, 0};
+  char path[64], text[8192];
+  snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return found;
+  ssize_t size = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (size <= 0) return found;
+  text[size] = '\0';
+  const char *state = strstr(text, "\nState:\t");
+  if (state == NULL) return found;
+  found.state = state[8];
+  found.runs = number_behind(text, "\nvoluntary_ctxt_switches:") + number_behind(text, "\nnonvoluntary_ctxt_switches:");
+  return found;
+}
+
+/* Who listens behind the socket; 0 where this process cannot see it. */
+static pid_t agent_of(int fd) {
+  struct ucred agent = {0};
+  socklen_t size = sizeof agent;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &agent, &size) < 0 ? 0 : agent.pid;
+}
+
+/*
+ * 1 when the agent has the whole request; 0 when it went away, -1 when it says nothing. An agent that has much to do
+ * runs, or waits for a processor or the kernel; one that is stopped, or sleeps all the time with a request before it,
+ * will not answer: the runtime had better know at once.
+ */
+static int await_receipt(int fd, const char **why) {
+  const int wait_ms[] = {FIRST_LOOK_MS, SECOND_LOOK_MS, RECEIPT_TIMEOUT_MS - FIRST_LOOK_MS - SECOND_LOOK_MS};
+  const pid_t agent = agent_of(fd);
+  struct activity before = {0, 0};
   char receipt[sizeof MAGIC - 1];
-  limit(fd, SO_RCVTIMEO, RECEIPT_TIMEOUT_MS);
-  ssize_t got = recv(fd, receipt, sizeof receipt, MSG_WAITALL);
-  limit(fd, SO_RCVTIMEO, REPLY_TIMEOUT_MS);
-  if (got < 0 && errno == EAGAIN) return -1;
-  return got == (ssize_t)sizeof receipt && memcmp(receipt, MAGIC, sizeof receipt) == 0;
+  for (size_t look = 0; look < sizeof wait_ms / sizeof *wait_ms; look++) {
+    limit(fd, SO_RCVTIMEO, wait_ms[look]);
+    ssize_t got = recv(fd, receipt, sizeof receipt, MSG_WAITALL);
+    if (got >= 0 || errno != EAGAIN) {
+      limit(fd, SO_RCVTIMEO, REPLY_TIMEOUT_MS);
+      return got == (ssize_t)sizeof receipt && memcmp(receipt, MAGIC, sizeof receipt) == 0;
+    }
+    struct activity now = activity_of(agent);
+    *why = "its process is stopped (SIGSTOP)";
+    if (now.state == 'T') return -1;
+    *why = "its process sleeps and takes no requests";
+    if (look == 1 && now.state == 'S' && before.state == 'S' && now.runs == before.runs) return -1;
+    before = now;
+  }
+  *why = "it has taken no request for seconds";
+  return -1;
 }
 
 int main(void) {
@@ -182,8 +241,9 @@ int main(void) {
   int fd = connect_agent(path);
   if (fd < 0) return fail("the agent does not answer on its socket", strerror(errno));
   if (send_all(fd, &request) < 0) return fail("the agent closed the connection", strerror(errno));
-  int received = await_receipt(fd);
-  if (received < 0) return fail("the agent hangs", strerror(errno));
+  const char *why = "";
+  int received = await_receipt(fd, &why);
+  if (received < 0) return fail("the agent hangs", why);
   if (received == 0) return fail("the agent closed the connection", "it stopped");
   if (read_all(fd, &reply) < 0) return fail("the agent did not reply in time", strerror(errno));
   uint32_t header[2];
