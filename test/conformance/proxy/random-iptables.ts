@@ -1,5 +1,5 @@
 import { FakeIptables } from '../../../src/kernel/iptables/fake.ts';
-import type { IptablesKernel } from '../../../src/kernel/iptables/objects.ts';
+import type { IptablesKernel, TableName } from '../../../src/kernel/iptables/objects.ts';
 import { IptablesBackend } from '../../../src/proxy/backends/iptables/backend.ts';
 import type { NodeState } from '../../../src/proxy/backends/iptables/node-state.ts';
 import { IptablesTracer } from '../../../src/proxy/backends/iptables/tracer.ts';
@@ -35,22 +35,33 @@ export const FAKE_IPTABLES: RandomMode = {
   },
 };
 
-export function iptablesSubject(backend: IptablesBackend, kernels: readonly IptablesKernel[]): Subject {
+/** What is read of the tables, where not by the kernels themselves. */
+export type Saved = Pick<IptablesKernel, 'family' | 'save'> & { forget?(): void };
+
+export function iptablesSubject(backend: IptablesBackend, kernels: readonly Saved[]): Subject {
   return {
     backend,
     observe: async () => {
       const lines: string[] = [];
-      for (const kernel of kernels) {
-        for (const table of ['nat', 'filter', 'mangle'] as const) {
-          const saved = canonical(await kernel.save(table));
-          lines.push(...saved.map((line) => `IPv${kernel.family} ${table} ${line}`));
-        }
-      }
+      for (const kernel of kernels) lines.push(...(await savedLines(kernel, ['nat', 'filter', 'mangle'])));
       return lines;
     },
-    tracer: async (node) => await IptablesTracer.observe(kernels, node),
+    // Asked for first in each step.
+    tracer: async (node) => {
+      for (const kernel of kernels) kernel.forget?.();
+      return await IptablesTracer.observe(kernels, node);
+    },
     close: async () => await backend.close(),
   };
+}
+
+export async function savedLines(kernel: Saved, tables: readonly TableName[]): Promise<string[]> {
+  const lines: string[] = [];
+  for (const table of tables) {
+    const saved = canonical(await kernel.save(table));
+    lines.push(...saved.map((line) => `IPv${kernel.family} ${table} ${line}`));
+  }
+  return lines;
 }
 
 /**

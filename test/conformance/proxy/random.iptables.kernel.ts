@@ -5,6 +5,7 @@ import { IptablesBackend } from '../../../src/proxy/backends/iptables/backend.ts
 import { KernelNodeState } from '../../../src/proxy/backends/iptables/node-state.ts';
 import { FAKE_IPTABLES, iptablesSubject } from './random-iptables.ts';
 import { describeRandomChanges } from './random-suite.ts';
+import { SavedTables } from './saved-tables.ts';
 
 // The same once more on the kernel, which a full sync on the fake one is compared with.
 describeRandomChanges(
@@ -17,7 +18,8 @@ describeRandomChanges(
         kernels.push(await openIptables({ family, variant: 'legacy', netns: netns.fd, inProcess: true }));
       }
       const node = new KernelNodeState(netns.fd);
-      const subject = iptablesSubject(new IptablesBackend(kernels, node, settings), kernels);
+      const saved = settings.families.map((family) => new SavedTables(family, 'legacy', netns.fd));
+      const subject = iptablesSubject(new IptablesBackend(kernels, node, settings), saved);
       const close = async (): Promise<void> => {
         await subject.close();
         netns.close();

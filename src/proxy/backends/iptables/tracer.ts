@@ -28,7 +28,10 @@ export class IptablesTracer implements Tracer {
   }
 
   /** Reads what the kernels (one for each family) have now. */
-  static async observe(kernels: readonly IptablesKernel[], node: TracedNode): Promise<IptablesTracer> {
+  static async observe(
+    kernels: readonly Pick<IptablesKernel, 'family' | 'save'>[],
+    node: TracedNode,
+  ): Promise<IptablesTracer> {
     const tables = new Map<IpFamily, Readonly<Record<TracedTable, ObservedTable>>>();
     for (const kernel of kernels) {
       tables.set(kernel.family, {

@@ -1,3 +1,4 @@
+import type { IptablesKernel } from '../../../kernel/iptables/objects.ts';
 import { parseSave, splitWords, type SavedTable } from '../../../kernel/iptables/save-text.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip } from '../../../net/ip.ts';
@@ -46,9 +47,13 @@ export class UserspaceTracer implements Tracer {
   }
 
   /** Reads the rules of one family; the tracer does not see what changes afterwards. */
-  static async read(family: UserspaceFamily, node: TracedNode): Promise<UserspaceTracer> {
+  static async read(
+    family: UserspaceFamily,
+    node: TracedNode,
+    saved: Pick<IptablesKernel, 'save'> = family.iptables,
+  ): Promise<UserspaceTracer> {
     const read = async (table: 'nat' | 'filter'): Promise<Chains> =>
-      parseChains(parseSave(await family.iptables.save(table)).get(table));
+      parseChains(parseSave(await saved.save(table)).get(table));
     return new UserspaceTracer(family, await read('nat'), await read('filter'), node);
   }
 
