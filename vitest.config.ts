@@ -17,7 +17,7 @@ const uml = {
 } as const;
 
 /** What is measured in these would be another's doing if anything ran beside them. */
-const TIMED = ['first-cluster', 'proxy-churn', 'proxy-mode-switch', 'scale'].map(
+const TIMED = ['first-cluster', 'proxy-under-load', 'scale'].map(
   (name) => `test/scenarios/${name}.scenario.ts`,
 );
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { clientPod, echoDeployment, eventually, Lab, service } from './lab-fixture.ts';
 
+const NODES = ['node-1', 'node-2'];
 let lab: Lab;
 
 beforeAll(async () => {
@@ -22,7 +23,7 @@ test('a killed agent loses no packet: a ping between pods and a connection throu
   await lab.kubectl(['rollout', 'status', 'deployment/echo', '--timeout=60s']);
   const target = await lab.value('pod/target', '{.status.podIP}');
   const clusterIp = await lab.value('service/echo', '{.spec.clusterIP}');
-  const before = await Promise.all(['node-1', 'node-2'].map((node) => lab.agentPid(node)));
+  const before = await lab.agentPids(NODES);
   expect(before.every((pid) => pid > 1)).toBe(true);
 
   const ping = lab.kubectl(['exec', 'client', '--', 'ping', '-i', '0.01', '-c', '600', '-q', target]);
@@ -32,7 +33,7 @@ test('a killed agent loses no packet: a ping between pods and a connection throu
   const connection = lab.kubectl([...load, '%{local_port} %{http_code}\\n', url]);
   for (const pid of before) process.kill(pid, 'SIGKILL');
   await eventually(async () => {
-    const now = await Promise.all(['node-1', 'node-2'].map((node) => lab.agentPid(node)));
+    const now = await lab.agentPids(NODES);
     return now.every((pid, index) => pid > 1 && pid !== before[index]);
   });
 

@@ -26,7 +26,7 @@ interface Status {
 }
 
 async function status(node: string): Promise<Status> {
-  return JSON.parse(await lab.exec(node, ['curl', '-sS', 'http://127.0.0.1:10256/status'])) as Status;
+  return JSON.parse(await lab.get(node, 'http://127.0.0.1:10256/status')) as Status;
 }
 
 async function configure(node: string, backend: object): Promise<void> {

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run, type RunResult } from '../../src/kernel/exec/run.ts';
+import { Netns } from '../../src/kernel/netns/netns.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 /** FLATNET_DIST: another build than that in dist. */
@@ -34,11 +35,18 @@ export interface KubectlOptions {
   readonly path?: string;
 }
 
+interface NodeStatus {
+  readonly name: string;
+  readonly pid: number;
+  readonly agent?: { readonly pid?: number };
+}
+
 /** A lab of the built command, used as a person would: by the command, its kubeconfig and kubectl. */
 export class Lab {
   readonly name: string;
   readonly kubeconfig: string;
   readonly #kubectl = newestKubectl();
+  readonly #pids = new Map<string, number>();
 
   private constructor(name: string, kubeconfig: string) {
     this.name = name;
@@ -92,11 +100,30 @@ export class Lab {
     return stdout;
   }
 
-  /** Process id of a node's agent, on this machine. */
-  async agentPid(node: string): Promise<number> {
+  /** Process ids of these nodes' agents, on this machine; 0 for one that has none. */
+  async agentPids(nodes: readonly string[]): Promise<number[]> {
+    const known = await this.#nodes();
+    return nodes.map((node) => known.find(({ name }) => name === node)?.agent?.pid ?? 0);
+  }
+
+  /** GET on a node's loopback. For what is asked often: a tenth of the work that `exec` is. */
+  async get(node: string, url: string): Promise<string> {
+    let pid = this.#pids.get(node);
+    if (pid === undefined) {
+      pid = (await this.#nodes()).find(({ name }) => name === node)?.pid ?? 0;
+      this.#pids.set(node, pid);
+    }
+    const netns = Netns.ofPid(pid);
+    try {
+      return (await run('curl', ['-sS', '--max-time', '10', url], { netns: netns.fd })).stdout;
+    } finally {
+      netns.close();
+    }
+  }
+
+  async #nodes(): Promise<NodeStatus[]> {
     const { stdout } = await flatnet(['lab', 'status', '--name', this.name, '-o', 'json']);
-    const status = JSON.parse(stdout) as { nodes: { name: string; agent?: { pid?: number } }[] };
-    return status.nodes.find((candidate) => candidate.name === node)?.agent?.pid ?? 0;
+    return (JSON.parse(stdout) as { nodes: NodeStatus[] }).nodes;
   }
 }
 

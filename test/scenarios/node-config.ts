@@ -15,9 +15,8 @@ async function writeProxyMode(lab: Lab, node: string, mode: string): Promise<voi
 /** Changes the mode of a node's running proxy, and waits until it is the other. */
 export async function switchProxyMode(lab: Lab, node: string, mode: string): Promise<void> {
   await writeProxyMode(lab, node, mode);
-  const ask = ['curl', '-sS', 'http://127.0.0.1:10249/proxyMode'];
   await eventually(async () => {
-    const now = await lab.exec(node, ask);
+    const now = await lab.get(node, 'http://127.0.0.1:10249/proxyMode');
     if (now !== mode) throw new Error(`the proxy of ${node} is in mode ${now}, not ${mode}`);
     return true;
   });

@@ -22,7 +22,7 @@ interface Status {
 }
 
 async function status(node: string): Promise<Status> {
-  return JSON.parse(await lab.exec(node, ['curl', '-sS', 'http://127.0.0.1:10256/status'])) as Status;
+  return JSON.parse(await lab.get(node, 'http://127.0.0.1:10256/status')) as Status;
 }
 
 /** From the pod on node-1 to the one on node-2, or back. */

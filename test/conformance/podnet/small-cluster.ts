@@ -29,7 +29,7 @@ export interface SmallClusterOptions {
   readonly agent?: object;
 }
 
-/** A machine of its own kernel writes nothing: it is told where the command was built. */
+/** Told where nothing can be written (a machine of its own kernel), and where it has just been built. */
 const GIVEN = process.env['FLATNET_SMALL_CLUSTER_DIST'];
 /** Within the project: the bundle looks for koffi in node_modules above it. */
 export const DIST =

@@ -4,21 +4,29 @@ import { clientPod, eventually, Lab, service } from './lab-fixture.ts';
 import { switchProxyMode } from './node-config.ts';
 import { expectUnharmed, loadFromPod, servingDeployment } from './service-load.ts';
 
-// userspace mode is not here: its connections are relayed by the process, and end with it.
-const MODES = ['nftables', 'iptables'] as const;
-
 const NODES = ['node-1', 'node-2'];
+
+// userspace mode is not here: its connections are relayed by the process, and end with it.
+const MODES = ['iptables', 'nftables'] as const;
 const RATE = 1000;
-const SECONDS = 25;
-const DELETE_EVERY_MS = 1500;
+const SECONDS = 18;
+const DELETE_EVERY_MS = 1200;
+
+// ipvs is in proxy-ipvs.scenario.ts: this machine's kernel may not have it.
+const WAY = ['iptables', 'userspace', 'nftables', 'userspace', 'iptables', 'nftables'] as const;
+const SWITCH_RATE = 200;
+const PHASE_MS = 2000;
+const HELD = 8;
 
 let lab: Lab;
 
 beforeAll(async () => {
-  lab = await Lab.up('churn', ['--nodes', String(NODES.length)]);
-  await lab.apply([clientPod('client', 'node-1'), servingDeployment('churn', 4), service('churn', {})]);
+  lab = await Lab.up('load', ['--nodes', String(NODES.length)]);
+  const deployments = ['churn', 'echo'].flatMap((name) => [servingDeployment(name, 4), service(name, {})]);
+  await lab.apply([clientPod('client', 'node-1'), ...deployments]);
   await lab.kubectl(['wait', '--for=condition=Ready', 'pod/client', '--timeout=30s']);
-  await lab.kubectl(['rollout', 'status', 'deployment/churn', '--timeout=60s']);
+  for (const name of ['churn', 'echo'])
+    await lab.kubectl(['rollout', 'status', `deployment/${name}`, '--timeout=60s']);
 });
 
 afterAll(async () => {
@@ -53,11 +61,11 @@ async function churn(signal: AbortSignal): Promise<number> {
 }
 
 async function killAgents(): Promise<void> {
-  const before = await Promise.all(NODES.map(async (node) => lab.agentPid(node)));
+  const before = await lab.agentPids(NODES);
   expect(before.every((pid) => pid > 1)).toBe(true);
   for (const pid of before) process.kill(pid, 'SIGKILL');
   await eventually(async () => {
-    const now = await Promise.all(NODES.map(async (node) => lab.agentPid(node)));
+    const now = await lab.agentPids(NODES);
     return now.every((pid, index) => pid > 1 && pid !== before[index]);
   });
 }
@@ -82,4 +90,21 @@ test.each(MODES)('%s: endpoints come and go, the agents are killed twice, no req
   expect(load.requests).toBeGreaterThan(RATE * SECONDS * 0.95);
   expect(load.perSecond).toBeGreaterThan(RATE * 0.9);
   expect(await churning).toBeGreaterThan(8);
+});
+
+test('a node changes its mode under load: connections live on, new ones are answered', async () => {
+  const address = await lab.value('service/echo', '{.spec.clusterIP}');
+  const target = { address, port: 80, held: HELD };
+  const loads = [await loadFromPod(lab, 'client', { ...target, connectionsPerSecond: SWITCH_RATE })];
+  await sleep(1000);
+  for (const mode of WAY) {
+    await switchProxyMode(lab, 'node-1', mode);
+    // Connections that begin in this mode, and live through all that follow.
+    loads.push(await loadFromPod(lab, 'client', { ...target, connectionsPerSecond: 1 }));
+    await sleep(PHASE_MS);
+  }
+  const results = await Promise.all(loads.map(async (load) => load.end()));
+  console.log(JSON.stringify(results[0]));
+  for (const load of results) expectUnharmed(load);
+  expect(results.map(({ held }) => held.length)).toEqual(results.map(() => HELD));
 });
