@@ -37,12 +37,12 @@ describe('AgentConfiguration', () => {
   });
 
   test.each([
-    ['flatnet', /cni\.chainedPlugins\.0\.type: flatnet is this plugin.*leave it out/],
-    ['flannel', /cni\.chainedPlugins\.0\.type: flannel is this plugin/],
-    ['..', /cni\.chainedPlugins\.0\.type: "\.\." is not the name of a plugin: name a file/],
-    ['../../bin/sh', /cni\.chainedPlugins\.0\.type/],
-    ['', /cni\.chainedPlugins\.0\.type/],
-    ['a b', /cni\.chainedPlugins\.0\.type/],
+    ['flatnet', /cni\.chainedPlugins\[0\]\.type: flatnet is this plugin.*leave it out/],
+    ['flannel', /cni\.chainedPlugins\[0\]\.type: flannel is this plugin/],
+    ['..', /cni\.chainedPlugins\[0\]\.type: "\.\." is not the name of a plugin: name a file/],
+    ['../../bin/sh', /cni\.chainedPlugins\[0\]\.type/],
+    ['', /cni\.chainedPlugins\[0\]\.type/],
+    ['a b', /cni\.chainedPlugins\[0\]\.type/],
   ])('a chained plugin %j is refused with the field and the remedy', (type, words) => {
     const text = `cni: {chainedPlugins: [{type: ${JSON.stringify(type)}}]}\n`;
     expect(() => parseConfig(HEAD + NETWORK + text, 'agent.yaml')).toThrow(words);

@@ -69,8 +69,9 @@ export class PodPools implements PodAddresses {
       : this.#open(this.#folderOf(pool)).find(owner, setsOf(pool));
   }
 
-  owners(): Owner[] {
-    return this.node.reservations().map(({ containerId, ifName }) => ({ containerId, ifName }));
+  owners(pool?: PoolReference): Owner[] {
+    const folder = pool === undefined ? this.node : this.#open(this.#folderOf(pool));
+    return folder.reservations().map(({ containerId, ifName }) => ({ containerId, ifName }));
   }
 
   #folderOf({ dataDir, network }: PoolReference): string {

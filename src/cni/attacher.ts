@@ -54,7 +54,7 @@ export class Attacher {
   async add(request: AddRequest, point: PodAttachmentPoint): Promise<AddResult> {
     return this.#alone(request, async () => {
       await this.#refuseSecond(request);
-      const taken = takeAddresses(request, this.#options.addresses);
+      const taken = this.#takeAddresses(request, point);
       try {
         return await this.#connect(request, point, taken);
       } catch (error) {
@@ -84,7 +84,7 @@ export class Attacher {
    * Removes every attachment of the network that is not valid, and everything that features keep for such. Goes on
    * past errors and throws the first of them at the end, which says how many there are.
    */
-  async collect({ network, valid }: GcRequest): Promise<void> {
+  async collect({ network, valid, config }: GcRequest): Promise<void> {
     const keep = new Set(valid.map(attachmentKey));
     const containers = new Set(valid.map(({ containerId }) => containerId));
     const invalid = (attachment: Attachment): boolean =>
@@ -96,9 +96,13 @@ export class Attacher {
     const recorded = new Set(known.map(attachmentKey));
     const gone = known.filter((record) => record.network === network && invalid(record));
     // Reservations that host-local, or an ADD that was cut off, has left.
-    const owners = network === this.#options.network ? addresses.owners() : [];
+    const pool = config === undefined ? undefined : quietPool(config);
+    const owners = [
+      ...(network === this.#options.network ? addresses.owners() : []),
+      ...(pool === undefined ? [] : addresses.owners(pool)),
+    ];
     const stray = owners.filter((owner) => !recorded.has(attachmentKey(owner)) && invalid(owner));
-    const removed = await this.#removeAll([...gone, ...stray]);
+    const removed = await this.#removeAll([...gone, ...stray], config);
     logger.info({ network, valid: valid.length, removed }, 'attachments that are not valid removed');
     await this.#collectFeatures();
   }
@@ -125,6 +129,22 @@ export class Attacher {
     }
   }
 
+  /**
+   * Reservations of the node's own range are found by their folder. Any other folder is known by records only, so there
+   * has to be one first.
+   */
+  #takeAddresses(request: AddRequest, point: PodAttachmentPoint): readonly ContainerAddress[] {
+    const { addresses, attachments } = this.#options;
+    if (poolOf(request.config) === undefined) return takeAddresses(request, addresses);
+    attachments.put(recordOf(request, request.config.mode ?? point.mode, []));
+    try {
+      return takeAddresses(request, addresses);
+    } catch (error) {
+      attachments.delete(request);
+      throw error;
+    }
+  }
+
   async #connect(
     request: AddRequest,
     point: PodAttachmentPoint,
@@ -136,20 +156,7 @@ export class Attacher {
     const bridge = checkedBridge(config.bridge, mode, point);
     const mtu = Math.min(config.mtu ?? point.mtu, point.mtu);
     const addresses = mode === 'ptp' ? routedAddresses(taken) : taken;
-    const record: AttachmentRecord = {
-      containerId: request.containerId,
-      ifName: request.ifName,
-      network: config.name,
-      netns: request.netns,
-      pod: request.args.pod,
-      mode,
-      hostInterface: hostVethName(request),
-      addresses,
-      hairpin: config.hairpin,
-      mtu: config.mtu,
-      pool: poolReference(request),
-      runtimeConfig,
-    };
+    const record = recordOf(request, mode, addresses);
     const dns = dnsOf(config);
     attachments.put(record);
     if (mode === 'bridge' && config.ipam !== undefined) ensureGateways(kernels.node, bridge, addresses);
@@ -211,7 +218,7 @@ export class Attacher {
     attachments.delete(target);
   }
 
-  async #removeAll(targets: readonly Attachment[]): Promise<number> {
+  async #removeAll(targets: readonly Attachment[], config?: DelRequest['config']): Promise<number> {
     const { logger } = this.#options;
     const errors: unknown[] = [];
     let removed = 0;
@@ -219,7 +226,7 @@ export class Attacher {
       // Its ADD or DEL is under way: what it leaves is seen next time.
       if (this.#busy.has(attachmentKey(target))) continue;
       try {
-        await this.#alone(target, async () => this.#remove(target, undefined, undefined));
+        await this.#alone(target, async () => this.#remove(target, undefined, config));
         removed += 1;
         logger.info(
           { container: target.containerId, ifName: target.ifName },
@@ -276,6 +283,28 @@ export class Attacher {
       if (this.#busy.get(key) === settled) this.#busy.delete(key);
     }
   }
+}
+
+function recordOf(
+  request: AddRequest,
+  mode: InterfaceMode,
+  addresses: readonly ContainerAddress[],
+): AttachmentRecord {
+  const { config, runtimeConfig } = request;
+  return {
+    containerId: request.containerId,
+    ifName: request.ifName,
+    network: config.name,
+    netns: request.netns,
+    pod: request.args.pod,
+    mode,
+    hostInterface: hostVethName(request),
+    addresses,
+    hairpin: config.hairpin,
+    mtu: config.mtu,
+    pool: poolReference(request),
+    runtimeConfig,
+  };
 }
 
 /** Only the agent's own bridge has the gateway. Throws CniError 7. */

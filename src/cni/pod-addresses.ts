@@ -26,6 +26,6 @@ export interface PodAddresses {
   release(owner: Attachment, pool?: PoolReference): readonly Ip[];
   /** By the disk's own word. */
   find(owner: Attachment, pool?: PoolWish): readonly ContainerAddress[];
-  /** Everybody who holds an address of the node's pod CIDRs; names are empty where the file does not say them. */
-  owners(): readonly Attachment[];
+  /** Everybody who holds an address there; names are empty where the file does not say them. Throws IPAM_IO. */
+  owners(pool?: PoolReference): readonly Attachment[];
 }

@@ -86,18 +86,20 @@ test('many at once all have their receipt before many of them are worked on', as
   for (const socket of sockets) socket.destroy();
 });
 
+/** Sends a request and goes away. */
+async function giveUp(command: string): Promise<void> {
+  const socket = createConnection({ path: socketPath() });
+  const environment = new Map([['CNI_COMMAND', command]]);
+  await new Promise((resolve) =>
+    socket.write(encodeCall({ environment, stdin: Buffer.from('{}') }), resolve),
+  );
+  socket.destroy();
+  await new Promise((resolve) => socket.once('close', resolve));
+}
+
 test('an ADD whose plugin has given up is not worked on; a DEL is', async () => {
-  const given = async (command: string): Promise<void> => {
-    const socket = createConnection({ path: socketPath() });
-    const environment = new Map([['CNI_COMMAND', command]]);
-    await new Promise((resolve) =>
-      socket.write(encodeCall({ environment, stdin: Buffer.from('{}') }), resolve),
-    );
-    socket.destroy();
-    await new Promise((resolve) => socket.once('close', resolve));
-  };
-  await given('ADD');
-  await given('DEL');
+  await giveUp('ADD');
+  await giveUp('DEL');
   await vi.waitFor(() => expect(calls).toBe(1));
   expect(await talk(REQUEST)).toBe('done');
   expect(calls).toBe(2);

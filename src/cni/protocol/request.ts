@@ -49,6 +49,8 @@ export interface GcRequest {
   readonly network: string;
   /** All that there should be; what is not among them goes. */
   readonly valid: readonly Attachment[];
+  /** Undefined where it cannot be read; as with DEL. */
+  readonly config: PluginConfig | undefined;
 }
 
 export type CniRequest =
@@ -201,6 +203,7 @@ function gcRequest(call: PluginCall): GcRequest {
     command: 'GC',
     cniVersion,
     network: name,
+    config: configOrNone(raw),
     valid: list.map(({ containerID, ifname }) => ({ containerId: containerID, ifName: ifname })),
   };
 }
