@@ -36,6 +36,21 @@ const SERVICE: TestService = {
   endpoints: ['pod', 'other-pod'],
 };
 
+const HEALTH_CHECK_PORT = 32_000;
+
+/** Of a load balancer that asks nodes whether they have endpoints. */
+const checkedService = (endpoints: TestService['endpoints'] = []): TestService => ({
+  name: 'checked',
+  number: 2,
+  type: 'LoadBalancer',
+  ingress: 'VIP',
+  externalLocal: true,
+  endpoints,
+  spoilService: ({ spec }) => {
+    if (spec !== undefined) spec.healthCheckNodePort = HEALTH_CHECK_PORT;
+  },
+});
+
 export function iptablesHarms(variant: 'legacy' | 'nft'): Harm[] {
   const [iptables, ip6tables] = [`iptables-${variant}`, `ip6tables-${variant}`];
   return [
@@ -53,6 +68,7 @@ export function iptablesHarms(variant: 'legacy' | 'nft'): Harm[] {
 export function describeRepairs({ name, mode, before = [], harms }: RepairedMode): void {
   const network = new ProxyNetwork(`fnt-pq${process.pid}`);
   const registry = new Registry();
+  const api = new FakeApi([SERVICES, ENDPOINT_SLICES]);
   const control = new AbortController();
   let ended: Promise<void>;
 
@@ -84,12 +100,27 @@ export function describeRepairs({ name, mode, before = [], harms }: RepairedMode
       }),
     );
 
+  /** What a load balancer in front of the nodes hears, at both addresses. */
+  const checks = async (): Promise<string[]> =>
+    await Promise.all(
+      ([4, 6] as const).map(async (family) => {
+        const host = family === 4 ? ADDRESSES[4].node : `[${ADDRESSES[6].node}]`;
+        const words = ['-s', '-m', '10', '-w', ' %{http_code}', `http://${host}:${HEALTH_CHECK_PORT}/`];
+        const { stdout } = await run('curl', words, { netns: network.outside.netns.fd });
+        return stdout.replaceAll(/\s+/g, ' ').replace(/^.*"localEndpoints": (\d+).*\} /, '$1 here: ');
+      }),
+    );
+
+  const set = (service: TestService): void => {
+    api.set(SERVICES, serviceObject(service));
+    for (const slice of sliceObjects(service)) api.set(ENDPOINT_SLICES, slice);
+  };
+
   beforeAll(async () => {
     await network.start();
     for (const line of before) await command(line);
-    const api = new FakeApi([SERVICES, ENDPOINT_SLICES]);
-    api.set(SERVICES, serviceObject(SERVICE));
-    for (const slice of sliceObjects(SERVICE)) api.set(ENDPOINT_SLICES, slice);
+    set(SERVICE);
+    set(checkedService(['pod', 'remote-pod']));
     const head = { apiVersion: 'kubeproxy.config.k8s.io/v1alpha1', kind: 'KubeProxyConfiguration' };
     const file = { ...head, mode, clusterCIDR: '10.244.0.0/16,fd00:10:244::/56' };
     const proxy = new ServiceProxy({
@@ -115,6 +146,16 @@ export function describeRepairs({ name, mode, before = [], harms }: RepairedMode
     control.abort();
     await ended;
     network.stop();
+  });
+
+  test(`${name}: a load balancer hears whether the node has endpoints`, async () => {
+    await vi.waitFor(async () => expect(await checks()).toEqual(['1 here: 200', '1 here: 200']), {
+      timeout: REPAIR_MS,
+    });
+    set(checkedService(['remote-pod']));
+    await vi.waitFor(async () => expect(await checks()).toEqual(['0 here: 503', '0 here: 503']), {
+      timeout: REPAIR_MS,
+    });
   });
 
   describe(`repairs of ${name}`, () => {
