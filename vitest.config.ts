@@ -21,7 +21,7 @@ const TIMED = ['first-cluster', 'proxy-under-load', 'scale'].map(
   (name) => `test/scenarios/${name}.scenario.ts`,
 );
 
-/** What takes longest begins, so that nothing runs on alone at the end; of ten seconds and more, without others beside. */
+/** What takes longest begins, so that nothing runs on alone at the end; of ten seconds and more, of `fast` of five. */
 const LONG = [
   'test/uml/proxy.kernel.ts',
   'test/uml/podnet.kernel.ts',
@@ -49,6 +49,12 @@ const LONG = [
   'repairs.iptables-nft.kernel.ts',
   'repairs.iptables-legacy.kernel.ts',
   'podnet/cni-verbs.kernel.ts',
+  'test/proxy-random-nftables.test.ts',
+  'cluster/informer.test.ts',
+  'controllers/controllers.test.ts',
+  'test/proxy-random-ipvs.test.ts',
+  'test/proxy-random-iptables.test.ts',
+  'test/pod-network.test.ts',
 ];
 
 /** Of equal ones the slower kind: the many short files of `fast` fill the gaps at the end. */
