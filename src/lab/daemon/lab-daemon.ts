@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import type { Node } from 'kubernetes-types/core/v1.js';
 import { ApiClient } from '../../cluster/api-client.ts';
 import { NODES } from '../../cluster/resource-type.ts';
 import type { Logger } from '../../log/logger.ts';
@@ -23,6 +24,7 @@ import { ADMIN, CLUSTER_DOMAIN, type ControlPlane } from './control-plane.ts';
 import { startEmbedded } from './embedded-control-plane.ts';
 import { kubeconfigText } from './kubeconfig-text.ts';
 import { startReal } from './real-control-plane.ts';
+import { whyNotReady } from './why-not-ready.ts';
 
 export interface LabDaemonOptions {
   readonly record: LabRecord;
@@ -33,11 +35,16 @@ export interface LabDaemonOptions {
   readonly logger: Logger;
   /** What is being done, for the person who waits. */
   readonly onProgress: (what: string) => void;
+  /** What keeps nodes from being Ready, said anew about every second. */
+  readonly onWaiting: (reasons: readonly string[]) => void;
 }
 
 /** Pods that start at the same time, over all nodes: more only makes each of them slower. */
 const START_SLOTS = 6;
 const STOP_PATIENCE_MS = 500;
+const ASK_EVERY_MS = 1000;
+/** Nodes are alike: a few tell what all have. */
+const MOST_ASKED = 3;
 const NODE_RESOLV_CONF = "# The lab's underlay leads nowhere else: there is no name server on it.\n";
 
 /** Paths that must be seen inside of nodes and containers, wherever the machine has mounted them. */
@@ -191,16 +198,28 @@ export class LabDaemon {
 
   async #waitForNodes(client: ApiClient, signal: AbortSignal): Promise<void> {
     let told = -1;
+    let askAt = Date.now() + ASK_EVERY_MS;
     while (!signal.aborted) {
       const { items } = await client.list(NODES);
-      const ready = items.filter(({ status }) =>
-        status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
-      ).length;
+      const isReady = new Set(items.filter(hasBecomeReady).map(({ metadata }) => metadata?.name));
+      const ready = isReady.size;
       if (ready !== told) this.#options.onProgress(`nodes Ready: ${ready} of ${this.#lab.nodes}`);
       told = ready;
       if (ready >= this.#lab.nodes) return;
+      if (Date.now() > askAt) {
+        await this.#tellWhy(this.#record.nodes.filter(({ name }) => !isReady.has(name)));
+        askAt = Date.now() + ASK_EVERY_MS;
+      }
       await sleep(50, signal);
     }
+  }
+
+  async #tellWhy(waiting: readonly NodeRecord[]): Promise<void> {
+    const asked = waiting.slice(0, MOST_ASKED);
+    const reasons = await Promise.all(
+      asked.map(async (node) => whyNotReady(node, this.#folder.agentLog(node.name))),
+    );
+    this.#options.onWaiting(reasons.filter((reason) => reason !== undefined));
   }
 
   #serviceCidrs(): string[] {
@@ -216,6 +235,10 @@ export class LabDaemon {
     this.#record = { ...this.#record, ...change };
     writeLabRecord(this.#record);
   }
+}
+
+function hasBecomeReady({ status }: Node): boolean {
+  return (status?.conditions ?? []).some(({ type, status }) => type === 'Ready' && status === 'True');
 }
 
 function byNumber(a: NodeRecord, b: NodeRecord): number {

@@ -32,6 +32,7 @@ export async function runDaemon(name: string, flatnet: readonly string[]): Promi
     flatnet,
     logger,
     onProgress: (text) => tell({ kind: 'progress', text }),
+    onWaiting: (reasons) => tell({ kind: 'waiting', reasons }),
   });
   try {
     await daemon.start(stop.signal);

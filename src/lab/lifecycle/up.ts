@@ -28,6 +28,8 @@ export interface UpOptions {
 /** What the daemon tells the command that started it. */
 export type DaemonMessage =
   | { readonly kind: 'progress'; readonly text: string }
+  /** What keeps nodes from being Ready at the moment; empty: nothing that is known. */
+  | { readonly kind: 'waiting'; readonly reasons: readonly string[] }
   | { readonly kind: 'ready' }
   | { readonly kind: 'failed'; readonly message: string };
 
@@ -110,10 +112,11 @@ function spawnDaemon(
 async function follow(daemon: ChildProcess, options: UpOptions): Promise<void> {
   const { name } = options.lab;
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(failed(name, `not ready after ${Math.round(options.waitMs / 1000)} s`)),
-      options.waitMs,
-    );
+    let reasons: readonly string[] = [];
+    const timer = setTimeout(() => {
+      const seconds = Math.round(options.waitMs / 1000);
+      reject(failed(name, [`not ready after ${seconds} s`, ...reasons].join('; ')));
+    }, options.waitMs);
     const settle = (action: () => void): void => {
       clearTimeout(timer);
       daemon.removeAllListeners();
@@ -121,6 +124,7 @@ async function follow(daemon: ChildProcess, options: UpOptions): Promise<void> {
     };
     daemon.on('message', (message: DaemonMessage) => {
       if (message.kind === 'progress') options.onProgress(message.text);
+      if (message.kind === 'waiting') reasons = message.reasons;
       if (message.kind === 'ready') settle(resolve);
       if (message.kind === 'failed') settle(() => reject(failed(name, message.message)));
     });
