@@ -18,6 +18,8 @@ export const SUBNETS = `${PREFIX}/subnets/`;
 
 export interface EtcdNodeOptions extends Partial<EtcdLeaseStoreOptions> {
   readonly access?: Partial<EtcdAccess>;
+  /** Milliseconds; short by default, so that a test need not wait for a dead connection to be found. */
+  readonly keepAliveMs?: number;
 }
 
 /** A node whose agent uses the etcd store: what its agent would publish, and what it would have been told. */
@@ -37,10 +39,14 @@ export class EtcdNode {
   readonly #abort = new AbortController();
   #running: Promise<void> | undefined;
 
-  constructor(etcd: RealEtcd, publication: Publication, { access, ...options }: EtcdNodeOptions = {}) {
+  constructor(
+    etcd: RealEtcd,
+    publication: Publication,
+    { access, keepAliveMs = 400, ...options }: EtcdNodeOptions = {},
+  ) {
     this.client = new EtcdClient(
       { endpoints: [parseEndpoint(etcd.endpoint)], ...access },
-      { timeoutMs: 5000, keepAliveMs: 400 },
+      { timeoutMs: 5000, keepAliveMs },
     );
     this.publication = publication;
     this.store = new EtcdLeaseStore({

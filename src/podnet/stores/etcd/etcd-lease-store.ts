@@ -11,7 +11,8 @@ import type { LeaseStore, LeaseStoreHandler, OwnNode, Publication } from '../lea
 import { ConfigInForce } from './config-in-force.ts';
 import type { SeenLease } from './lease-decision.ts';
 import { OwnLease, type HeldLease, type StoreView } from './own-lease.ts';
-import { peerLease, readSeenLease } from './peer-lease.ts';
+import { LeaseReader } from './lease-reader.ts';
+import { peerLease, type ReadSeenLease } from './peer-lease.ts';
 import { LEASE_SECONDS } from './settings.ts';
 import type { ReadNetworkConfig, StoredConfig } from './stored-config.ts';
 import { formatLeaseValue, parseLeaseValue } from './lease-value.ts';
@@ -56,6 +57,7 @@ export class EtcdLeaseStore implements LeaseStore {
   readonly #mirror: KeyMirror;
   readonly #queue: WorkQueue;
   readonly #holders: SubnetHolders;
+  readonly #reader: LeaseReader;
   /** Leases of other nodes that the handler has been told of. */
   readonly #told = new Set<string>();
   #handler: LeaseStoreHandler | undefined;
@@ -72,6 +74,7 @@ export class EtcdLeaseStore implements LeaseStore {
     const { client, prefix, logger } = options;
     this.#current = new ConfigInForce(options.readConfig, logger);
     this.#holders = new SubnetHolders(leasePrefix(prefix));
+    this.#reader = new LeaseReader(leasePrefix(prefix));
     this.#own = new OwnLease({
       leaseSeconds: LEASE_SECONDS,
       random: Math.random,
@@ -239,7 +242,10 @@ export class EtcdLeaseStore implements LeaseStore {
 
   #onDeleted(old: KeyValue): void {
     const { prefix, logger } = this.#options;
-    if (this.#isLease(old.key)) this.#holders.delete(old.key);
+    if (this.#isLease(old.key)) {
+      this.#holders.delete(old.key);
+      this.#reader.forget(old.key);
+    }
     if (old.key === configKey(prefix)) {
       logger.warn(
         { key: old.key },
@@ -379,14 +385,11 @@ export class EtcdLeaseStore implements LeaseStore {
   }
 
   /** Undefined for what is no lease. */
-  #read(
-    stored: KeyValue,
-    keys: Pick<KeyMirror, 'get'> = this.#mirror,
-  ): ReturnType<typeof readSeenLease> | undefined {
+  #read(stored: KeyValue, keys: Pick<KeyMirror, 'get'> = this.#mirror): ReadSeenLease | undefined {
     const { prefix } = this.#options;
     if (!this.#isLease(stored.key) || this.#config === undefined) return undefined;
     const about = keys.get(aboutKey(prefix, this.#nameOf(stored.key)))?.value;
-    return readSeenLease(leasePrefix(prefix), stored, about, unnamedType(this.#config));
+    return this.#reader.read(stored, about, unnamedType(this.#config));
   }
 
   /** All of them: what is to be thought of them has changed. */

@@ -7,6 +7,8 @@ import { parseSubnetName } from './subnet-key.ts';
  */
 export class SubnetHolders {
   readonly #folder: string;
+  /** Subnets by key and family. */
+  readonly #subnets = new Map<string, readonly (readonly [IpFamily, string])[]>();
   /** Keys by subnet. */
   readonly #holders = new Map<string, Set<string>>();
 
@@ -16,7 +18,11 @@ export class SubnetHolders {
   }
 
   add(key: string): void {
-    for (const subnet of this.#subnetsOf(key).values()) {
+    if (this.#subnets.has(key)) return;
+    const named = [...(parseSubnetName(key.slice(this.#folder.length)) ?? [])];
+    const subnets = named.map(([family, subnet]) => [family, subnet.toString()] as const);
+    this.#subnets.set(key, subnets);
+    for (const [, subnet] of subnets) {
       const keys = this.#holders.get(subnet);
       if (keys === undefined) this.#holders.set(subnet, new Set([key]));
       else keys.add(key);
@@ -24,25 +30,25 @@ export class SubnetHolders {
   }
 
   delete(key: string): void {
-    for (const subnet of this.#subnetsOf(key).values()) {
+    for (const [, subnet] of this.#subnets.get(key) ?? []) {
       const keys = this.#holders.get(subnet);
       keys?.delete(key);
       if (keys?.size === 0) this.#holders.delete(subnet);
     }
+    this.#subnets.delete(key);
   }
 
   /** The other leases that name a subnet which this one names, by its family. */
   othersOf(key: string): Map<IpFamily, readonly string[]> {
     const found = new Map<IpFamily, readonly string[]>();
-    for (const [family, subnet] of this.#subnetsOf(key)) {
-      const others = [...(this.#holders.get(subnet) ?? [])].filter((other) => other !== key);
-      if (others.length > 0) found.set(family, others);
+    for (const [family, subnet] of this.#subnets.get(key) ?? []) {
+      const holders = this.#holders.get(subnet);
+      if (holders !== undefined && holders.size > 1)
+        found.set(
+          family,
+          [...holders].filter((other) => other !== key),
+        );
     }
     return found;
-  }
-
-  #subnetsOf(key: string): Map<IpFamily, string> {
-    const subnets = parseSubnetName(key.slice(this.#folder.length)) ?? new Map<IpFamily, never>();
-    return new Map([...subnets].map(([family, subnet]) => [family, String(subnet)]));
   }
 }
