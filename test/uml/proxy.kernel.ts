@@ -1,6 +1,6 @@
 import { umlTests } from './suite.ts';
 
-const FILES = ['rows', 'changes', 'distribution', 'repairs'].map(
+const FILES = ['rows', 'changes', 'distribution', 'repairs', 'random'].map(
   (name) => `test/conformance/proxy/${name}.ipvs.uml.ts`,
 );
 

@@ -1,7 +1,7 @@
 import { FakeIpset } from '../../../src/kernel/ipset/fake.ts';
 import { FakeIptables } from '../../../src/kernel/iptables/fake.ts';
 import { FakeIpvs } from '../../../src/kernel/ipvs/fake.ts';
-import { realServerText, serverText } from '../../../src/kernel/ipvs/objects.ts';
+import { realServerText, serverText, type IpvsKernel } from '../../../src/kernel/ipvs/objects.ts';
 import { FakeRouteKernel } from '../../../src/kernel/netlink/fake.ts';
 import { Ip } from '../../../src/net/ip.ts';
 import { IpvsBackend } from '../../../src/proxy/backends/ipvs/backend.ts';
@@ -9,7 +9,8 @@ import type { IpvsModeKernels } from '../../../src/proxy/backends/ipvs/kernels.t
 import { FakeNodeState } from '../../../src/proxy/backends/ipvs/node-state.ts';
 import { readAddresses } from '../../../src/proxy/backends/ipvs/observation.ts';
 import { IpvsTracer } from '../../../src/proxy/backends/ipvs/tracer.ts';
-import type { RandomMode } from './random-suite.ts';
+import type { ProxySettings } from '../../../src/proxy/settings.ts';
+import type { RandomMode, Subject } from './random-suite.ts';
 import type { SlowMode } from './slow-model.ts';
 import { nodeAddresses } from './topology.ts';
 
@@ -44,23 +45,30 @@ export const FAKE_IPVS: RandomMode = {
     const iptables = settings.families.map((family) => new FakeIptables(family));
     const node = new FakeNodeState();
     const kernels: IpvsModeKernels = { openIpvs: () => ipvs, ipset, route, iptables, node };
-    return Promise.resolve({
-      backend: new IpvsBackend(kernels, settings),
-      observe: async () =>
-        Promise.resolve([
-          ...ipvs
-            .virtualServers()
-            .flatMap((server) => [
-              JSON.stringify(server),
-              ...ipvs
-                .realServers(server)
-                .map((real) => `${serverText(server)} ${realServerText(real)} ${real.weight}`),
-            ]),
-          ...ipset.sets().flatMap(({ name }) => ipset.entries(name).map((entry) => `${name} ${entry}`)),
-          ...([4, 6] as const).flatMap((family) => [...readAddresses(route, family).services]),
-        ]),
-      tracer: async (traced) => Promise.resolve(new IpvsTracer({ ipvs, ipset }, settings, traced)),
-      close: async () => Promise.resolve(),
-    });
+    return Promise.resolve(ipvsSubject(settings, kernels, ipvs));
   },
 };
+
+/** `ipvs`: through which the kernel is looked at. */
+export function ipvsSubject(settings: ProxySettings, kernels: IpvsModeKernels, ipvs: IpvsKernel): Subject {
+  const { ipset, route } = kernels;
+  const backend = new IpvsBackend(kernels, settings);
+  return {
+    backend,
+    observe: async () =>
+      Promise.resolve([
+        ...ipvs
+          .virtualServers()
+          .flatMap((server) => [
+            JSON.stringify(server),
+            ...ipvs
+              .realServers(server)
+              .map((real) => `${serverText(server)} ${realServerText(real)} ${real.weight}`),
+          ]),
+        ...ipset.sets().flatMap(({ name }) => ipset.entries(name).map((entry) => `${name} ${entry}`)),
+        ...([4, 6] as const).flatMap((family) => [...readAddresses(route, family).services]),
+      ]),
+    tracer: async (traced) => Promise.resolve(new IpvsTracer({ ipvs, ipset }, settings, traced)),
+    close: async () => await backend.close(),
+  };
+}
