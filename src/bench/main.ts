@@ -19,6 +19,10 @@ const BENCHMARKS: Record<string, LazyCommand> = {
     summary: 'service proxy, in every mode: first sync, time of a change, CPU, memory, connection set-up',
     load: async () => import('./proxy/proxy-command.ts'),
   },
+  'set-up': {
+    summary: 'service proxy: setting up a connection, with many Services beside few',
+    load: async () => import('./proxy/set-up-command.ts'),
+  },
   'proxy-process': {
     summary: 'what `bench proxy` starts and measures',
     load: async () => import('./proxy/proxy-process.ts'),

@@ -37,11 +37,7 @@ export async function measureProxy(
   progress: (what: string) => void,
 ): Promise<ProxyMeasurement> {
   const { services, endpoints } = scale;
-  const folder = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
-  const network = await BenchNetwork.create(`fnt-bench-${process.pid}`);
-  const bench = new ProxyBench(mode, scale, network, folder);
-  const endInterrupted = endWhenInterrupted(bench, network);
-  try {
+  return withProxyBench(mode, scale, async (bench) => {
     progress(`${mode.name}: first sync of ${services} Services with ${endpoints} endpoints each`);
     const bare = await bench.connectDirectly();
     const { ms: firstSyncMs, cpuMs: firstSyncCpuMs } = await bench.firstSync();
@@ -50,6 +46,21 @@ export async function measureProxy(
     progress(`${mode.name}: connections`);
     const connectUs = { bare, ...(await bench.connect()) };
     return { mode: mode.name, services, endpoints, firstSyncMs, firstSyncCpuMs, ...changes, connectUs };
+  });
+}
+
+/** With a node and an API of its own; the proxy starts with `firstSync`, and ends with all else when `use` does. */
+export async function withProxyBench<T>(
+  mode: BenchMode,
+  scale: ProxyScale,
+  use: (bench: ProxyBench) => Promise<T>,
+): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
+  const network = await BenchNetwork.create(`fnt-bench-${process.pid}-${scale.services}`);
+  const bench = new ProxyBench(mode, scale, network, folder);
+  const endInterrupted = endWhenInterrupted(bench, network);
+  try {
+    return await use(bench);
   } finally {
     endInterrupted();
     await bench.stop();
@@ -70,7 +81,7 @@ function endWhenInterrupted(bench: ProxyBench, network: BenchNetwork): () => voi
   return () => signals.forEach((signal) => process.off(signal, end));
 }
 
-class ProxyBench {
+export class ProxyBench {
   readonly #mode: BenchMode;
   readonly #scale: ProxyScale;
   readonly #network: BenchNetwork;
@@ -117,6 +128,7 @@ class ProxyBench {
     return direct;
   }
 
+  /** Times to a pod, past the rules, and to the first and the last Service. */
   async connect(): Promise<Omit<ConnectTimes, 'bare'>> {
     const last = this.#scale.services - 1;
     const [direct = Number.NaN, firstService = Number.NaN, lastService = Number.NaN] = await this.#connectTo([
