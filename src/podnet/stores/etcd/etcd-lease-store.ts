@@ -220,12 +220,17 @@ export class EtcdLeaseStore implements LeaseStore {
     this.#holders.add(stored.key);
     if (this.#isHeld(stored.key)) this.#onHeldPut(stored);
     else this.#tellPeer(stored);
-    this.#onDoubles(stored.key);
+    this.#onDoubles(this.#othersOf(stored.key));
   }
 
-  /** Leases that name a subnet of this one: who was first has it, and may have been told later. */
-  #onDoubles(key: string): void {
-    for (const other of [...this.#holders.othersOf(key).values()].flat()) {
+  /** Leases that name a subnet of this one. */
+  #othersOf(key: string): readonly string[] {
+    return [...this.#holders.othersOf(key).values()].flat();
+  }
+
+  /** Who was first has the subnet, and may have been told last. */
+  #onDoubles(others: readonly string[]): void {
+    for (const other of others) {
       if (this.#isHeld(other)) this.#queue.add(LEASE);
       const stored = this.#mirror.get(other);
       if (stored !== undefined) this.#tellPeer(stored);
@@ -240,22 +245,22 @@ export class EtcdLeaseStore implements LeaseStore {
     if (lease !== undefined) this.#tellPeer(lease);
   }
 
-  #onDeleted(old: KeyValue): void {
+  #onDeleted({ key }: KeyValue): void {
     const { prefix, logger } = this.#options;
-    if (this.#isLease(old.key)) {
-      this.#holders.delete(old.key);
-      this.#reader.forget(old.key);
-    }
-    if (old.key === configKey(prefix)) {
-      logger.warn(
-        { key: old.key },
-        'the network configuration is gone from etcd; the last one stays in force',
-      );
-    } else if (this.#isHeld(old.key)) {
-      logger.warn({ lease: old.key }, 'the subnet lease of this node is gone from etcd');
+    if (this.#isLease(key)) this.#onLeaseDeleted(key);
+    else if (key === configKey(prefix))
+      logger.warn({ key }, 'the network configuration is gone from etcd; the last one stays in force');
+  }
+
+  #onLeaseDeleted(key: string): void {
+    const others = this.#othersOf(key);
+    this.#holders.delete(key);
+    this.#reader.forget(key);
+    if (this.#isHeld(key)) {
+      this.#options.logger.warn({ lease: key }, 'the subnet lease of this node is gone from etcd');
       this.#queue.add(LEASE);
-    } else if (this.#isLease(old.key)) this.#untellPeer(old.key);
-    if (this.#isLease(old.key)) this.#onDoubles(old.key);
+    } else this.#untellPeer(key);
+    this.#onDoubles(others);
   }
 
   /** The event of what this node wrote itself, too. */
@@ -314,7 +319,7 @@ export class EtcdLeaseStore implements LeaseStore {
     const { held } = this.#own;
     // One that was told before it was known that this is the node's lease.
     const isNew = held !== undefined && held.key !== before?.key;
-    if (isNew && this.#holders.othersOf(held.key).size > 0) this.#queue.add(LEASE);
+    if (isNew && this.#othersOf(held.key).length > 0) this.#queue.add(LEASE);
     // Where nothing is free, what the run before had is another node's by now.
     const isSure = held !== undefined || before !== undefined || isFull;
     const lost = isSure ? subnetLost(this.#had, held?.subnets ?? new Map(), leases) : undefined;
