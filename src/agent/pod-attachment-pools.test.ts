@@ -67,7 +67,7 @@ test('an ADD with ranges of its own that is killed behind its reservation is fou
     cpSync(join(folder, 'live'), disk, { recursive: true });
     return taken;
   };
-  await expect(attacher.add(request('ADD') as AddRequest, POINT)).rejects.toThrow();
+  await expect(attacher.add(request('ADD') as AddRequest, POINT)).rejects.toThrow('/run/netns/none');
   expect(reserved(join(folder, 'live'))).toEqual([]);
   expect(reserved(disk)).toEqual(['10.91.0.2', 'fd00:91::2']);
   const next = agent(disk);

@@ -34,6 +34,8 @@ export interface AttacherOptions {
   /** Name of the network whose reservations stand in the node's own folder. */
   readonly network: string;
   readonly logger: Logger;
+  /** A pod with addresses of ranges of its own has gone: its gateway may be nobody's any more. */
+  readonly onForeignRemoved?: () => void;
 }
 
 /**
@@ -216,6 +218,7 @@ export class Attacher {
     const pool = record?.pool ?? (config === undefined ? undefined : quietPool(config));
     if (pool !== undefined) addresses.release(target, pool);
     attachments.delete(target);
+    if (record?.pool !== undefined) this.#options.onForeignRemoved?.();
   }
 
   async #removeAll(targets: readonly Attachment[], config?: DelRequest['config']): Promise<number> {

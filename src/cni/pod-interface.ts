@@ -50,7 +50,7 @@ export function addPodInterface(
     const { host, bridge } = makeHostSide(kernels.node, request, { ...wish, mac }, netns);
     try {
       if (bridge === undefined) routeToPod(kernels.node, host, wish.addresses);
-      else kernels.node.changeBridgePort(host.index, { hairpin: wish.hairpin });
+      else setUpPort(kernels.node, host, wish.hairpin);
       const routes = resultRoutes(wish.addresses, wish.routes);
       const configured = wish.routes !== undefined;
       configurePod(kernels, netns, request.ifName, host.parent, { ...wish, routes, configured });
@@ -97,6 +97,18 @@ export async function removePodInterface(
   } finally {
     netns.close();
   }
+}
+
+/** IN6_ADDR_GEN_MODE_NONE of <linux/if_link.h>. */
+const NO_ADDRESS = 1;
+
+/**
+ * A port of a bridge is no end of anything. A link-local address of its own, as the kernel gives it when it comes up,
+ * would only be one more address of the node for everybody who follows those.
+ */
+function setUpPort(node: RouteKernel, host: Link, hairpin: boolean): void {
+  writeIfThere(`net/ipv6/conf/${host.name}/addr_gen_mode`, NO_ADDRESS);
+  node.changeLink(host.index, { up: true, port: { hairpin } });
 }
 
 /** What a routed pod needs of the node; idempotent. The settings come first: IPv6 looks at them as the link comes up. */
@@ -188,7 +200,7 @@ function makeVeth(
   netns: Netns,
 ): Link {
   const name = hostVethName(request);
-  const hostSide = master === undefined ? { mac: ROUTED_MAC } : { master, up: true };
+  const hostSide = master === undefined ? { mac: ROUTED_MAC } : { master };
   const far = mac === undefined ? {} : { mac };
   const create = (): Link | undefined =>
     node.addLink({

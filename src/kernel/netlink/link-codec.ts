@@ -2,11 +2,11 @@ import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { Mac } from '../../net/mac.ts';
 import { AF_BRIDGE, AF_UNSPEC, IFF_LOOPBACK, IFF_UP } from './constants.ts';
 import {
-  BRIDGE_PORT,
   decodeLinkInfo,
   optional,
   writeLinkInfo,
   writeLinkInfoChange,
+  writePort,
 } from './link-info-codec.ts';
 import { Attributes, MessageBuilder } from './message.ts';
 import type { BridgePort, Link, LinkChange, LinkStats, NewLink, NewVethPeer, OperState } from './objects.ts';
@@ -68,8 +68,8 @@ export function encodeLinkChange(index: number, change: LinkChange): Buffer {
   const builder = ifinfo(AF_UNSPEC, index, change.up);
   writeCommon(builder, change);
   if (change.master !== undefined) builder.attrU32(IFLA.MASTER, change.master ?? 0);
-  const { ipip } = change;
-  if (ipip !== undefined) builder.nest(IFLA.LINKINFO, () => writeLinkInfoChange(builder, ipip));
+  if (change.ipip !== undefined || change.port !== undefined)
+    builder.nest(IFLA.LINKINFO, () => writeLinkInfoChange(builder, change));
   return builder.finish();
 }
 
@@ -83,12 +83,7 @@ export function encodeLinkCompletion(name: string, change: Pick<LinkChange, 'up'
 /** The payload of RTM_SETLINK that changes flags of a bridge's port. */
 export function encodeBridgePortChange(index: number, change: Partial<BridgePort>): Buffer {
   const builder = ifinfo(AF_BRIDGE, index);
-  builder.nest(IFLA.PROTINFO, () => {
-    for (const [name, type] of Object.entries(BRIDGE_PORT)) {
-      const value = change[name as keyof BridgePort];
-      if (value !== undefined) builder.attrU8(type, Number(value));
-    }
-  });
+  builder.nest(IFLA.PROTINFO, () => writePort(builder, change));
   return builder.finish();
 }
 

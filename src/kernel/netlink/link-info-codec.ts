@@ -20,8 +20,7 @@ const BRIDGE = { AGEING_TIME: 4, STP_STATE: 5, VLAN_FILTERING: 7, MCAST_SNOOPING
 /** USER_HZ: the kernel tells and takes a bridge's times in hundredths of a second. */
 const CENTISECONDS = 100;
 
-/** Attributes of IFLA_PROTINFO and IFLA_INFO_SLAVE_DATA. */
-export const BRIDGE_PORT = {
+const BRIDGE_PORT = {
   hairpin: 4,
   learning: 8,
   unicastFlood: 9,
@@ -58,9 +57,22 @@ export function writeLinkInfo(builder: MessageBuilder, link: NewLink, writePeer:
 }
 
 /** Fills IFLA_LINKINFO of a change: the kind has to be the link's own. */
-export function writeLinkInfoChange(builder: MessageBuilder, ipip: NonNullable<LinkChange['ipip']>): void {
-  builder.attrString(INFO.KIND, 'ipip');
-  builder.nest(INFO.DATA, () => writeIpip(builder, ipip));
+export function writeLinkInfoChange(builder: MessageBuilder, { ipip, port }: LinkChange): void {
+  if (ipip !== undefined) {
+    builder.attrString(INFO.KIND, 'ipip');
+    builder.nest(INFO.DATA, () => writeIpip(builder, ipip));
+  }
+  if (port === undefined) return;
+  builder.attrString(INFO.SLAVE_KIND, 'bridge');
+  builder.nest(INFO.SLAVE_DATA, () => writePort(builder, port));
+}
+
+/** Attributes of IFLA_PROTINFO and IFLA_INFO_SLAVE_DATA are the same. */
+export function writePort(builder: MessageBuilder, change: Partial<BridgePort>): void {
+  for (const [name, type] of Object.entries(BRIDGE_PORT)) {
+    const value = change[name as keyof BridgePort];
+    if (value !== undefined) builder.attrU8(type, Number(value));
+  }
 }
 
 function writeVxlan(builder: MessageBuilder, vxlan: Partial<VxlanAttributes>): void {

@@ -309,89 +309,108 @@ export function encodeMessage(type: number, flags: number, seq: number, body: Ui
     .finish();
 }
 
-/** The attributes of one message or of one nest. Values are views of the datagram. */
+/** The attributes of one message or of one nest. Values are views of the datagram, made when they are asked for. */
 export class Attributes {
-  readonly #values: Map<number, Buffer>;
+  readonly #data: Buffer;
+  /** Where each begins, by type. */
+  readonly #places: ReadonlyMap<number, number>;
 
-  private constructor(values: Map<number, Buffer>) {
-    this.#values = values;
+  private constructor(data: Buffer, places: ReadonlyMap<number, number>) {
+    this.#data = data;
+    this.#places = places;
   }
 
   /** Reads the attributes from `offset` to the end. Throws EBADMSG when a length leads outside. */
   static parse(data: Buffer, offset = 0): Attributes {
-    const values = new Map<number, Buffer>();
-    for (const { type, value } of listAttributes(data, offset)) values.set(type, value);
-    return new Attributes(values);
+    const places = new Map<number, number>();
+    for (let at = offset; at + ATTRIBUTE_HEADER_LENGTH <= data.length; at += align(data.readUInt16LE(at))) {
+      checkLength(data, at);
+      places.set(data.readUInt16LE(at + 2) & NLA_TYPE_MASK, at);
+    }
+    return new Attributes(data, places);
   }
 
   has(type: number): boolean {
-    return this.#values.has(type);
+    return this.#places.has(type);
   }
 
   types(): number[] {
-    return [...this.#values.keys()];
+    return [...this.#places.keys()];
   }
 
   bytes(type: number): Buffer | undefined {
-    return this.#values.get(type);
+    const at = this.#places.get(type);
+    if (at === undefined) return undefined;
+    return this.#data.subarray(at + ATTRIBUTE_HEADER_LENGTH, at + this.#data.readUInt16LE(at));
   }
 
   u8(type: number): number | undefined {
-    return this.#sized(type, 1)?.readUInt8(0);
+    const at = this.#sized(type, 1);
+    return at === undefined ? undefined : this.#data.readUInt8(at);
   }
 
   u16(type: number): number | undefined {
-    return this.#sized(type, 2)?.readUInt16LE(0);
+    const at = this.#sized(type, 2);
+    return at === undefined ? undefined : this.#data.readUInt16LE(at);
   }
 
   u16be(type: number): number | undefined {
-    return this.#sized(type, 2)?.readUInt16BE(0);
+    const at = this.#sized(type, 2);
+    return at === undefined ? undefined : this.#data.readUInt16BE(at);
   }
 
   u32(type: number): number | undefined {
-    return this.#sized(type, 4)?.readUInt32LE(0);
+    const at = this.#sized(type, 4);
+    return at === undefined ? undefined : this.#data.readUInt32LE(at);
   }
 
   u32be(type: number): number | undefined {
-    return this.#sized(type, 4)?.readUInt32BE(0);
+    const at = this.#sized(type, 4);
+    return at === undefined ? undefined : this.#data.readUInt32BE(at);
   }
 
   i32(type: number): number | undefined {
-    return this.#sized(type, 4)?.readInt32LE(0);
+    const at = this.#sized(type, 4);
+    return at === undefined ? undefined : this.#data.readInt32LE(at);
   }
 
   u64(type: number): bigint | undefined {
-    return this.#sized(type, 8)?.readBigUInt64LE(0);
+    const at = this.#sized(type, 8);
+    return at === undefined ? undefined : this.#data.readBigUInt64LE(at);
   }
 
   u64be(type: number): bigint | undefined {
-    return this.#sized(type, 8)?.readBigUInt64BE(0);
+    const at = this.#sized(type, 8);
+    return at === undefined ? undefined : this.#data.readBigUInt64BE(at);
   }
 
   /** Text up to the first NUL. */
   string(type: number): string | undefined {
-    const value = this.#values.get(type);
-    if (value === undefined) return undefined;
-    const end = value.indexOf(0);
-    return value.toString('utf8', 0, end === -1 ? value.length : end);
+    const at = this.#places.get(type);
+    if (at === undefined) return undefined;
+    const [start, end] = [at + ATTRIBUTE_HEADER_LENGTH, at + this.#data.readUInt16LE(at)];
+    const terminator = this.#data.indexOf(0, start);
+    return this.#data.toString('utf8', start, terminator === -1 ? end : Math.min(terminator, end));
   }
 
   nested(type: number): Attributes | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     return value === undefined ? undefined : Attributes.parse(value);
   }
 
   /** The members of a list (NLA_NESTED_ARRAY: same or counting types), in order. */
   list(type: number): { readonly type: number; readonly value: Buffer }[] {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     return value === undefined ? [] : listAttributes(value, 0);
   }
 
-  #sized(type: number, size: number): Buffer | undefined {
-    const value = this.#values.get(type);
-    if (value !== undefined && value.length < size)
-      throw malformed(`attribute ${type} of ${value.length} bytes`);
-    return value;
+  /** Where the value begins. */
+  #sized(type: number, size: number): number | undefined {
+    const at = this.#places.get(type);
+    if (at === undefined) return undefined;
+    const length = this.#data.readUInt16LE(at) - ATTRIBUTE_HEADER_LENGTH;
+    if (length < size) throw malformed(`attribute ${type} of ${length} bytes`);
+    return at + ATTRIBUTE_HEADER_LENGTH;
   }
 }
 
@@ -402,14 +421,20 @@ export function listAttributes(
 ): { readonly type: number; readonly value: Buffer }[] {
   const found: { type: number; value: Buffer }[] = [];
   for (let at = offset; at + ATTRIBUTE_HEADER_LENGTH <= data.length;) {
-    const length = data.readUInt16LE(at);
-    if (length < ATTRIBUTE_HEADER_LENGTH || at + length > data.length)
-      throw malformed(`attribute of ${length} bytes`);
+    const length = checkLength(data, at);
     const type = data.readUInt16LE(at + 2) & NLA_TYPE_MASK;
     found.push({ type, value: data.subarray(at + ATTRIBUTE_HEADER_LENGTH, at + length) });
     at += align(length);
   }
   return found;
+}
+
+/** Length of the attribute, its header included, that begins there. */
+function checkLength(data: Buffer, at: number): number {
+  const length = data.readUInt16LE(at);
+  if (length < ATTRIBUTE_HEADER_LENGTH || at + length > data.length)
+    throw malformed(`attribute of ${length} bytes`);
+  return length;
 }
 
 function malformed(what: string): FlatnetError {

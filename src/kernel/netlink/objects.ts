@@ -154,6 +154,8 @@ export interface LinkChange {
   readonly master?: number | null;
   readonly alias?: string;
   readonly txQueueLength?: number;
+  /** Of a port of a bridge, which it must be already. */
+  readonly port?: Partial<BridgePort>;
   /** Of an IPIP tunnel, which must be one: all of them anew. */
   readonly ipip?: IpipAttributes;
   /** Moves the link into this network namespace (descriptor). It arrives down, without addresses and routes. */
