@@ -52,7 +52,7 @@ export function describeChanges(mode: ConformingMode): void {
     backend = await mode.open(DEFAULT_SETTINGS, network.node.netns.fd);
     cluster = new TestCluster(backend, conntrack);
     await cluster.rebuild();
-    const stage = { network, cluster, slots: new CallSlots(48) };
+    const stage = { network, cluster, slots: new CallSlots() };
     const tellable = cases.filter(({ story }) => story.except?.[mode.mode] === undefined);
     const tell = async ({ story, family, number }: Case): Promise<void> =>
       await story.tell(new Scene(stage, family, number));

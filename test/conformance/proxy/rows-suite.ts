@@ -62,7 +62,7 @@ function describeVariant(mode: ConformingMode, network: ProxyNetwork, variant: V
     const cluster = new TestCluster(backend);
     await cluster.rebuild();
     await cluster.set(...variant.topics.map(({ service }, index) => ({ ...service, number: index + 1 })));
-    const slots = new CallSlots(48);
+    const slots = new CallSlots();
     await Promise.all(
       cases.map(async (one) => {
         if (one.exception?.instead === 'untested') return;
