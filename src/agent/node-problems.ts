@@ -28,9 +28,10 @@ export class NodeProblems {
     this.#events = events;
   }
 
-  /** In place of what the same source has told of the node before. */
+  /** In place of what the same source has told of the node before; what it goes on telling is not news. */
   set(node: string, source: ProblemSource, problems: readonly FlatnetError[]): void {
     const ofNode = this.#found.get(node) ?? new Map<ProblemSource, readonly FlatnetError[]>();
+    const told = new Set((ofNode.get(source) ?? []).map(describeError));
     if (problems.length === 0 && !ofNode.has(source)) return;
     if (problems.length === 0) ofNode.delete(source);
     else ofNode.set(source, problems);
@@ -39,7 +40,7 @@ export class NodeProblems {
     const count = this.of(node).length;
     if (count === 0) this.#metrics.peerProblems.remove({ node });
     else this.#metrics.peerProblems.set({ node }, count);
-    for (const problem of problems) this.#tell(node, source, problem);
+    for (const problem of problems) if (!told.has(describeError(problem))) this.#tell(node, source, problem);
   }
 
   of(node: string): string[] {
