@@ -53,6 +53,9 @@ describe('host-local', () => {
     await expect(cni.driver.add(list, fourth)).rejects.toMatchObject({ code: 11 });
     for (const each of containers) await cni.driver.del(list, each);
     expect(readdirSync(join(dataDir, 'mine')).filter((name) => name.startsWith('10.'))).toEqual([]);
+    // Left on the bridge they would go on attracting traffic.
+    const gateways = (): string[] => cni.node.ips.filter((ip) => /^(10\.9[12]|fd00:91:)/.test(ip));
+    await vi.waitFor(() => expect(gateways()).toEqual([]), 5000);
   });
 
   test('addresses stay what they are over a restart of the agent, and their gateways on the bridge', async () => {
