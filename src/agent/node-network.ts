@@ -25,6 +25,7 @@ import type { NodeMemory, Remembered } from './node-memory.ts';
 import { NodeRules } from './node-rules.ts';
 import type { PodAttachment } from './pod-attachment.ts';
 import { publicationOf, publishedMacs } from './publication.ts';
+import { strandedPods } from './stranded-pods.ts';
 
 export interface NodeNetworkOptions {
   readonly config: AgentConfig;
@@ -387,10 +388,10 @@ export class NodeNetwork {
   }
 
   #tell(ofNode: readonly FlatnetError[]): void {
-    const { refused } = this.#options.rollout;
-    const problems = [...ofNode, refused, this.#excessiveMtu, this.#silence()].filter(
-      (problem) => problem !== undefined,
-    );
+    const { rollout, attachment } = this.#options;
+    const stranded = strandedPods(attachment.stranded, this.#config.network);
+    const own = [rollout.refused, this.#excessiveMtu, stranded, this.#silence()];
+    const problems = [...ofNode, ...own].filter((problem) => problem !== undefined);
     const text = problems.map(describeError).join('\n');
     if (text === this.#told) return;
     this.#told = text;

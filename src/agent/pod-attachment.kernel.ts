@@ -2,11 +2,13 @@ import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { AttachmentRecord } from '../cni/attachments/attachment-record.ts';
 import { hostVethName } from '../cni/host-veth.ts';
 import { LinuxRouteKernel } from '../kernel/netlink/apply.ts';
 import { createNetns, deleteNetns, Netns } from '../kernel/netns/netns.ts';
 import { Cidr } from '../net/cidr.ts';
+import { Ip } from '../net/ip.ts';
 import { PodAttachment } from './pod-attachment.ts';
 
 const NETNS = `fnt-attach-${process.pid}`;
@@ -93,4 +95,28 @@ test('a device of the name that is no bridge is named', () => {
   kernel.deleteLink(kernel.link('cni0')?.index ?? 0);
   kernel.addLink({ kind: 'veth', name: 'cni0', peer: { name: 'other' } });
   expect(configure).toThrow('device cni0 exists and is not a bridge');
+});
+
+test('a pod of a subnet that another node has now goes on being answered, and leaves nothing', () => {
+  const record = {
+    containerId: 'old',
+    ifName: 'eth0',
+    hostInterface: 'fntold',
+    addresses: [{ ip: Ip.parse('10.8.0.5'), prefixLength: 24, gateway: Ip.parse('10.8.0.1') }],
+    mode: 'bridge',
+  } as const;
+  const records = vi.spyOn(attachment, 'records').mockReturnValue([record as unknown as AttachmentRecord]);
+  configure();
+  expect(attachment.stranded).toHaveLength(1);
+  const bridge = kernel.link('cni0')?.index ?? 0;
+  // As the pod network makes the route to the node that has the subnet now.
+  kernel.addLink({ kind: 'veth', name: 'fnt-other', up: true, peer: { name: 'fnt-peer', up: true } });
+  const link = kernel.link('fnt-other')?.index ?? 0;
+  kernel.replaceRoute({ destination: Cidr.parse('10.8.0.0/24'), link, protocol: 70 });
+  const wayTo = (ip: string): number | undefined => kernel.routeTo(Ip.parse(ip)).link;
+  expect([wayTo('10.8.0.5'), wayTo('10.8.0.6')]).toEqual([bridge, link]);
+  records.mockReturnValue([]);
+  configure();
+  expect(attachment.stranded).toEqual([]);
+  expect(wayTo('10.8.0.5')).toBe(link);
 });

@@ -11,6 +11,8 @@ import type { PodFeature } from '../cni/pod-feature.ts';
 import { routeToPod } from '../cni/pod-interface.ts';
 import { changePodMtu } from '../cni/pod-mtu.ts';
 import { POD_ROUTE_PROTOCOL } from '../cni/pod-routes.ts';
+import type { ContainerAddress } from '../cni/protocol/result.ts';
+import { routeStrandedPods } from '../cni/stranded-pods.ts';
 import { blackholeUnused, withoutBlackholes } from '../cni/unused-addresses.ts';
 import { describeError } from '../errors/flatnet-error.ts';
 import type { Link, RouteEvent } from '../kernel/netlink/objects.ts';
@@ -42,6 +44,8 @@ export class PodAttachment {
   #wish: BridgeWish | undefined;
   #bridge: Link | undefined;
   #repairPending = false;
+  /** What ends `run`; undefined before it. */
+  #running: AbortSignal | undefined;
   #onConfigured: (() => void) | undefined;
 
   constructor(options: PodAttachmentOptions) {
@@ -78,11 +82,20 @@ export class PodAttachment {
     return this.#opened().folder.all();
   }
 
+  /** Interfaces of pods with addresses that are not of this node's range (any more). */
+  get stranded(): AttachmentRecord[] {
+    if (this.#wish === undefined) return [];
+    const { podCidrs } = this.#wish;
+    const isOwn = ({ ip }: ContainerAddress): boolean => podCidrs.some((cidr) => cidr.contains(ip));
+    return this.records().filter(({ addresses }) => !addresses.every(isOwn));
+  }
+
   /** Restores what pods had, then looks for pods that vanished, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     await this.#configuredOrAborted(signal);
     if (signal.aborted) return;
     await this.#restore();
+    this.#running = signal;
     this.#watchRoutes(signal);
     while (!signal.aborted) {
       await this.#sweep();
@@ -135,6 +148,12 @@ export class PodAttachment {
     const bridged = records.filter((record) => record.mode === 'bridge');
     const gateways = bridged.flatMap(({ addresses }) => gatewaysOf(addresses));
     const bridge = ensureBridge(kernels.node, { ...this.#wish, gateways });
+    const stranded = this.stranded.filter((record) => record.mode === 'bridge');
+    routeStrandedPods(
+      kernels.node,
+      bridge.index,
+      stranded.flatMap(({ addresses }) => addresses),
+    );
     // Those of another plugin that was here before have a reservation, and no record.
     const ports = new Map(this.#pools.node.reservations().map((owner) => [hostVethName(owner), true]));
     for (const { hostInterface, hairpin } of bridged) ports.set(hostInterface, hairpin ?? true);
@@ -260,6 +279,9 @@ export class PodAttachment {
       features: [...features, new Aliases(`${path}.hosts`)],
       network,
       logger,
+      onForeignRemoved: () => {
+        if (this.#running !== undefined) this.#repairSoon(this.#running);
+      },
     });
     this.#attacher = { attacher, folder };
     return this.#attacher;
