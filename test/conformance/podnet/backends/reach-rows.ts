@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { API_HOST } from '../small-cluster.ts';
 import type { Scene } from './scene.ts';
-import { UNDERLAY_MTU, type Subject } from './subject.ts';
+import { SLOWNESS, UNDERLAY_MTU, type Subject } from './subject.ts';
 import { transfer } from './transfer.ts';
 
 const SMALL = 10_000;
@@ -58,7 +58,9 @@ export function reachRows(subject: Subject, scene: () => Scene): void {
   });
 
   test.concurrent.each(['here', 'far'])('the %s pod reaches the API server', async (pod) => {
-    const answer = await scene().inside(pod, 'curl', '-sk', '-m', '5', `https://${API_HOST}:6443/healthz`);
+    const patience = ['-m', String(10 * SLOWNESS)];
+    const url = `https://${API_HOST}:6443/healthz`;
+    const answer = await scene().inside(pod, 'curl', '-sk', ...patience, url);
     expect(answer).toBe('ok');
   });
 
