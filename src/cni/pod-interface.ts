@@ -99,16 +99,20 @@ export async function removePodInterface(
   }
 }
 
-/** IN6_ADDR_GEN_MODE_NONE of <linux/if_link.h>. */
-const NO_ADDRESS = 1;
-
 /**
  * A port of a bridge is no end of anything. A link-local address of its own, as the kernel gives it when it comes up,
  * would only be one more address of the node for everybody who follows those.
  */
-function setUpPort(node: RouteKernel, host: Link, hairpin: boolean): void {
-  writeIfThere(`net/ipv6/conf/${host.name}/addr_gen_mode`, NO_ADDRESS);
-  node.changeLink(host.index, { up: true, port: { hairpin } });
+function setUpPort(node: RouteKernel, { index }: Link, hairpin: boolean): void {
+  const port = { hairpin };
+  try {
+    // A message of its own: the kernel sets a link up before it reads this.
+    node.changeLink(index, { port, addrGenMode: 'none' });
+    node.changeLink(index, { up: true });
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.code !== 'EAFNOSUPPORT') throw error;
+    node.changeLink(index, { up: true, port });
+  }
 }
 
 /** What a routed pod needs of the node; idempotent. The settings come first: IPv6 looks at them as the link comes up. */

@@ -133,7 +133,7 @@ export class FakeLinks implements LinkFacts {
     const link = this.get(index, doing);
     if (change.name !== undefined && change.name !== link.name) this.checkName(change.name, doing);
     if (change.master !== undefined) this.setMaster(index, change.master, doing);
-    const { netns: _netns, master: _master, port, ...values } = change;
+    const { netns: _netns, master: _master, addrGenMode: _mode, port, ...values } = change;
     const { ipip } = change;
     if (port !== undefined) this.changePort(index, port, doing);
     if (ipip !== undefined && link.kind !== 'ipip') throw errnoError(doing, ERRNO.EOPNOTSUPP);

@@ -1,5 +1,6 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { Mac } from '../../net/mac.ts';
+import { AF_INET6 } from '../libc/libc.ts';
 import { AF_BRIDGE, AF_UNSPEC, IFF_LOOPBACK, IFF_UP } from './constants.ts';
 import {
   decodeLinkInfo,
@@ -25,9 +26,13 @@ const IFLA = {
   LINKINFO: 18,
   IFALIAS: 20,
   STATS64: 23,
+  AF_SPEC: 26,
   NET_NS_FD: 28,
   LINK_NETNSID: 37,
 } as const;
+/** IFLA_INET6_ADDR_GEN_MODE within the AF_INET6 nest of IFLA_AF_SPEC, and enum in6_addr_gen_mode. */
+const INET6_ADDR_GEN_MODE = 8;
+const ADDR_GEN_MODES = { eui64: 0, none: 1 } as const;
 const OPER_STATES: readonly OperState[] = [
   'unknown',
   'notpresent',
@@ -68,6 +73,12 @@ export function encodeLinkChange(index: number, change: LinkChange): Buffer {
   const builder = ifinfo(AF_UNSPEC, index, change.up);
   writeCommon(builder, change);
   if (change.master !== undefined) builder.attrU32(IFLA.MASTER, change.master ?? 0);
+  const { addrGenMode } = change;
+  if (addrGenMode !== undefined) {
+    builder.nest(IFLA.AF_SPEC, () =>
+      builder.nest(AF_INET6, () => builder.attrU8(INET6_ADDR_GEN_MODE, ADDR_GEN_MODES[addrGenMode])),
+    );
+  }
   if (change.ipip !== undefined || change.port !== undefined)
     builder.nest(IFLA.LINKINFO, () => writeLinkInfoChange(builder, change));
   return builder.finish();

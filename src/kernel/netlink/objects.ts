@@ -154,6 +154,8 @@ export interface LinkChange {
   readonly master?: number | null;
   readonly alias?: string;
   readonly txQueueLength?: number;
+  /** Whether it makes itself a link-local IPv6 address when it comes up. EAFNOSUPPORT where there is no IPv6. */
+  readonly addrGenMode?: 'eui64' | 'none';
   /** Of a port of a bridge, which it must be already. */
   readonly port?: Partial<BridgePort>;
   /** Of an IPIP tunnel, which must be one: all of them anew. */
