@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import type { Pod, Service, ServicePort } from 'kubernetes-types/core/v1.js';
-import type { Endpoint, EndpointPort } from 'kubernetes-types/discovery/v1.js';
+import type { Endpoint, EndpointHints, EndpointPort } from 'kubernetes-types/discovery/v1.js';
 import { matchesLabels } from './label-selector.ts';
 import { isReady, isTerminal, readySince } from './pod-state.ts';
 
@@ -96,6 +96,27 @@ function targetPort(port: ServicePort, pod: Pod): number | undefined {
   return undefined;
 }
 
+/** kubernetes-types is of Kubernetes 1.30, nodes came with 1.33. */
+interface Hints extends EndpointHints {
+  readonly forNodes?: { readonly name: string }[];
+}
+
+/** Where a ready endpoint is preferred (Kubernetes 1.36, staging/src/k8s.io/endpointslice/trafficdist). */
+function hintsOf(
+  { spec }: Service,
+  nodeName: string | undefined,
+  zone: string | undefined,
+): Hints | undefined {
+  const wish = spec?.trafficDistribution;
+  if (wish === undefined || !['PreferClose', 'PreferSameZone', 'PreferSameNode'].includes(wish))
+    return undefined;
+  const hints: Hints = {
+    ...(zone === undefined ? {} : { forZones: [{ name: zone }] }),
+    ...(wish !== 'PreferSameNode' || nodeName === undefined ? {} : { forNodes: [{ name: nodeName }] }),
+  };
+  return Object.keys(hints).length === 0 ? undefined : hints;
+}
+
 function endpointOf(
   service: Service,
   pod: Pod,
@@ -107,16 +128,15 @@ function endpointOf(
   const { nodeName, hostname, subdomain } = pod.spec ?? {};
   const zone = nodeName === undefined ? undefined : zoneOf(nodeName);
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
+  const ready = service.spec?.publishNotReadyAddresses === true || (serving && !terminating);
+  const hints = ready ? hintsOf(service, nodeName, zone) : undefined;
   return {
     addresses: [address],
-    conditions: {
-      ready: service.spec?.publishNotReadyAddresses === true || (serving && !terminating),
-      serving,
-      terminating,
-    },
+    conditions: { ready, serving, terminating },
     ...(hostname !== undefined && subdomain === service.metadata?.name ? { hostname } : {}),
     ...(nodeName === undefined ? {} : { nodeName }),
     ...(zone === undefined ? {} : { zone }),
+    ...(hints === undefined ? {} : { hints }),
     targetRef: { kind: 'Pod', namespace, name, uid },
   };
 }
