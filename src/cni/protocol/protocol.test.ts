@@ -22,6 +22,9 @@ const call = (
 
 const ADD = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c1', CNI_NETNS: '/run/netns/x', CNI_IFNAME: 'eth0' };
 
+const codeOf = (code: string, retryable = false): number =>
+  cniCodeOf(new FlatnetError('x', { code, retryable }));
+
 describe('frames', () => {
   test('are complete only at their last byte, and then say what was put in', () => {
     const name = fc.stringMatching(/^[A-Z_]{1,12}$/);
@@ -164,6 +167,11 @@ describe('replies', () => {
     });
     expect(cniCodeOf(new FlatnetError('disk', { code: 'IPAM_IO' }))).toBe(5);
     expect(cniCodeOf(new TypeError('bug'))).toBe(999);
+    expect(codeOf('EROFS')).toBe(5);
+    expect(codeOf('ENOBUFS', true)).toBe(11);
+    expect(codeOf('EINVAL')).toBe(102);
+    expect(codeOf('ERRNO_524')).toBe(102);
+    expect(codeOf('SOMETHING_ELSE')).toBe(999);
     expect(versionOf(call({}, { cniVersion: '0.3.1' }))).toBe('0.3.1');
     expect(versionOf(call({}, '{'))).toBe('1.0.0');
   });

@@ -154,6 +154,34 @@ describe('static', () => {
   });
 });
 
+describe('what the kernel refuses', () => {
+  const itself = [{ dst: '192.0.2.0/24', gw: '10.95.0.9' }];
+  const twice = [{ address: '10.95.0.9/24' }, { address: '10.95.0.9/24' }];
+  test.each([
+    ['an address twice', { addresses: twice }, /ipam: the kernel refuses 10\.95\.0\.9\/24: .*EEXIST/],
+    [
+      'a pod as its own gateway',
+      { addresses: [{ address: '10.95.0.9/24' }], routes: itself },
+      /ipam\.routes: the kernel refuses 192\.0\.2\.0\/24: .*EINVAL/,
+    ],
+  ])('%s is the configuration, with the field and the words', async (_, ipam, words) => {
+    const before = [cni.veths(), cni.records()];
+    const failed = cni.driver.add(cni.list({ ipam: { type: 'static', ...ipam } }), cni.container());
+    await expect(failed).rejects.toThrow(words);
+    await expect(failed).rejects.toMatchObject({ code: 7 });
+    expect([cni.veths(), cni.records()]).toEqual(before);
+  });
+
+  test('an IPv6 address where the container has IPv6 switched off', async () => {
+    const container = cni.container();
+    const off = 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6';
+    await cni.cluster.inside(container.id, 'sh', '-c', off);
+    const failed = cni.driver.add(cni.list(), container);
+    await expect(failed).rejects.toThrow(/IPv6 is switched off in the container: it cannot have fd00:/);
+    await expect(failed).rejects.toMatchObject({ code: 102 });
+  });
+});
+
 describe('capabilities', () => {
   test('ips and mac are what the pod gets; a taken address says try again', async () => {
     const capabilityArgs = { ips: ['10.244.1.200/24', 'fd00:10:244:1::200'], mac: '02:11:22:33:44:55' };
