@@ -5,6 +5,11 @@ import { removeBuild, SmallCluster } from './small-cluster.ts';
 const ECHO = 'icmp[icmptype] == icmp-echo';
 const P = 'flannel.alpha.coreos.com/';
 
+/** A new agent on a busy machine. */
+const PATIENCE_MS = 20_000;
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+
 afterAll(removeBuild);
 
 describe.each([
@@ -96,15 +101,18 @@ describe.each([
     const c = cluster.podName('c');
     cluster.createNamespace(c);
     await vi.waitFor(async () => expect((await node.plugin('ADD', c)).exitCode).toBe(0), {
-      timeout: 5000,
+      timeout: PATIENCE_MS,
       interval: 50,
     });
     await cluster.inside(c, 'ping', '-c1', '-W2', ipB);
     // Its own part is looked after, too; only of the other nodes nothing new is known.
     await vi.waitFor(async () => {
       expect(await node.http('/readyz?verbose')).toMatch(/\[\+\]podnet ok\n\[-\]nodes failed/);
-    }, 5000);
+    }, PATIENCE_MS);
     expect(await node.http('/status')).toContain('"storeFailure":');
+    // What it had made for them before comes back as well, where a device carries it.
+    if (device !== 'eth0') node.kernel.deleteLink(node.kernel.link(device)?.index ?? 0);
+    await vi.waitFor(async () => cluster.inside(c, 'ping', '-c1', '-W1', ipB), PATIENCE_MS);
     expect((await node.plugin('DEL', c)).exitCode).toBe(0);
     await cluster.startApi();
   });
@@ -132,19 +140,46 @@ describe('what goes wrong around an agent', () => {
       spec: { podCIDRs: ['10.244.9.0/24'] },
     });
     const node = cluster.node(1);
-    await vi.waitFor(() =>
-      expect(node.log).toContain(`node odd: annotation ${P}public-ip is \\"x\\", not an IPv4 address`),
+    await vi.waitFor(
+      () => expect(node.log).toContain(`node odd: annotation ${P}public-ip is \\"x\\", not an IPv4 address`),
+      PATIENCE_MS,
     );
     expect(await node.http('/metrics', 10249)).toContain('flatnet_podnet_node_problems{node="odd"} 1');
     await vi.waitFor(async () => {
       const events = await cluster.client.list(EVENTS, { namespace: 'default' });
       expect(events.items.map(({ message }) => message).join()).toContain('node odd: annotation');
-    });
+    }, PATIENCE_MS);
     expect(node.kernel.routes({ protocol: 70 }).map(({ destination }) => destination.toString())).toEqual([
       '10.244.2.0/24',
     ]);
     await cluster.client.delete(NODES, { name: 'odd' });
-    await vi.waitFor(async () => expect(await node.http('/metrics', 10249)).not.toContain('node="odd"'));
+    await vi.waitFor(
+      async () => expect(await node.http('/metrics', 10249)).not.toContain('node="odd"'),
+      PATIENCE_MS,
+    );
+  });
+
+  test('a node whose pod CIDR lies within that of another gets none of its traffic, and is reported with it', async () => {
+    const node = cluster.node(1);
+    const annotations = {
+      [`${P}kube-subnet-manager`]: 'true',
+      [`${P}backend-type`]: 'vxlan',
+      [`${P}backend-data`]: '{"VNI":1,"VtepMAC":"1e:00:00:00:00:77"}',
+      [`${P}public-ip`]: '172.30.0.77',
+    };
+    const podCIDRs = ['10.244.2.0/25'];
+    await cluster.client.create(NODES, { metadata: { name: 'inner', annotations }, spec: { podCIDRs } });
+    await vi.waitFor(async () => {
+      const { peers } = JSON.parse(await node.http('/status')) as { peers: { node: string }[] };
+      const [inner, rightful] = ['inner', 'node-2'].map((name) => peers.find((peer) => peer.node === name));
+      expect(inner).toMatchObject({ problems: [expect.stringContaining('which had it first')] });
+      expect(inner).not.toHaveProperty('by');
+      expect(rightful).toMatchObject({ by: 'vxlan 1', problems: [expect.stringContaining('left out')] });
+    }, PATIENCE_MS);
+    const routes = node.kernel.routes({ protocol: 70 }).map(({ destination }) => destination.toString());
+    expect(routes).toEqual(['10.244.2.0/24']);
+    await cluster.client.delete(NODES, { name: 'inner' });
+    await vi.waitFor(async () => expect(await node.http('/status')).not.toContain('left out'), PATIENCE_MS);
   });
 
   test('a node that leaves the cluster is forgotten, one that comes back is reached again', async () => {
@@ -152,9 +187,9 @@ describe('what goes wrong around an agent', () => {
     const known = (): string[] =>
       one.kernel.routes({ protocol: 70 }).map(({ destination }) => destination.toString());
     await cluster.client.delete(NODES, { name: two.name });
-    await vi.waitFor(() => expect(known()).toEqual([]));
+    await vi.waitFor(() => expect(known()).toEqual([]), PATIENCE_MS);
     await cluster.register(two);
-    await vi.waitFor(() => expect(known()).toEqual(['10.244.2.0/24']), 5000);
+    await vi.waitFor(() => expect(known()).toEqual(['10.244.2.0/24']), PATIENCE_MS);
   });
 
   test('a node without pod CIDR waits, says so, and goes on when it gets one', async () => {
@@ -172,7 +207,7 @@ describe('what goes wrong around an agent', () => {
       expect(await late?.http('/readyz')).toContain(
         '[-]podnet failed: node node-3: spec.podCIDRs has no IPv4 range yet',
       );
-    }, 5000);
+    }, PATIENCE_MS);
     const podCIDRs = ['10.244.3.0/24'];
     await cluster.client.patch(
       NODES,
@@ -213,7 +248,7 @@ describe('what goes wrong around an agent', () => {
     const pod = cluster.podName('interop');
     const ip = await one.addPod(pod);
     const ping = async () => cluster.inside(pod, 'ping', '-c1', '-W1', `10.244.${index}.0`);
-    expect(await vi.waitFor(ping, 5000)).toContain(' 0% packet loss');
+    expect(await vi.waitFor(ping, PATIENCE_MS)).toContain(' 0% packet loss');
     expect((await flannel?.run('ping', ['-c1', '-W1', ip]))?.stdout).toContain(' 0% packet loss');
   });
 
@@ -228,14 +263,21 @@ describe('what goes wrong around an agent', () => {
     await node.addPod(cluster.podName('served'));
   });
 
-  test('masquerade off, and a configuration that is wrong ends the agent with its reason', async () => {
+  test('masquerade off, a larger MTU than there is taken as what there is, and a configuration that is wrong ends the agent with its reason', async () => {
     const node = cluster.node(2);
     await node.stopAgent('SIGTERM');
     node.startAgent({ network: { Network: '10.96.0.0/12', Backend: { Type: 'vxlan' } } });
     expect(await node.agentEnd()).toBe(1);
     expect(node.log).toContain('overlaps the Service range 10.96.0.0/16');
-    node.startAgent({ ipMasq: false });
+    node.startAgent({
+      ipMasq: false,
+      network: { ...cluster.network, Backend: { Type: 'vxlan', MTU: 9000 } },
+    });
     await node.ready();
+    expect(node.kernel.link('flannel.1')?.mtu).toBe(1450);
+    expect(await node.http('/status')).toContain(
+      'network.Backend.MTU 9000 is larger than the 1500 bytes of eth0',
+    );
     expect((await node.run('nft', ['list', 'tables'])).stdout).not.toContain('flatnet-masquerade');
   });
 });
