@@ -369,13 +369,21 @@ export class PodNetwork {
     const wrong = links.filter((link) => !this.#isActual(link));
     let failed = this.#apply({ add: wrong, change: [], remove: [] });
     if (wrong.length > 0) this.#observe();
-    const changes = diff(this.desiredEntries(), this.#actual.values(), entryKey, sameEntry);
+    const wanted = inOrder([...this.desiredEntries(), ...this.#untold()]);
+    const changes = diff(wanted, this.#actual.values(), entryKey, sameEntry);
     const allowed = this.#mayPrune ? changes : { ...changes, remove: [] };
     failed = this.#apply(allowed) ?? failed;
     if (wrong.length > 0 || !isEmpty(allowed))
       this.#log('kernel', { ...allowed, add: [...wrong, ...allowed.add] });
     this.#failure = this.#ownFailure(failed);
     return failed;
+  }
+
+  /** Of nodes that the store has not told yet, as the run before left it: a store that is away must cost nothing. */
+  #untold(): Entry[] {
+    if (this.#mayPrune || this.#adopted === undefined) return [];
+    const untold = [...this.#adopted].filter(([key, { kind }]) => kind !== 'link' && !this.#desired.has(key));
+    return untold.map(([, entry]) => entry);
   }
 
   /** A peer that cannot be programmed is its own matter; the node serves when its own entries are there. */
