@@ -155,14 +155,14 @@ describe('static', () => {
 });
 
 describe('what the kernel refuses', () => {
-  const itself = [{ dst: '192.0.2.0/24', gw: '10.95.0.9' }];
+  const itself = [{ dst: 'fd00:99::/64', gw: 'fd00:95::9' }];
   const twice = [{ address: '10.95.0.9/24' }, { address: '10.95.0.9/24' }];
   test.each([
     ['an address twice', { addresses: twice }, /ipam: the kernel refuses 10\.95\.0\.9\/24: .*EEXIST/],
     [
       'a pod as its own gateway',
-      { addresses: [{ address: '10.95.0.9/24' }], routes: itself },
-      /ipam\.routes: the kernel refuses 192\.0\.2\.0\/24: .*EINVAL/,
+      { addresses: [{ address: 'fd00:95::9/64' }], routes: itself },
+      /ipam\.routes: the kernel refuses fd00:99::\/64: .*EINVAL/,
     ],
   ])('%s is the configuration, with the field and the words', async (_, ipam, words) => {
     const before = [cni.veths(), cni.records()];
