@@ -55,7 +55,7 @@ afterEach(async () => {
   await cluster.client.delete(NAMESPACES, { name: namespace }).catch(() => undefined);
 });
 
-const soon = async <T>(look: () => Promise<T>, timeout = 3000): Promise<T> =>
+const soon = async <T>(look: () => Promise<T>, timeout = 15_000): Promise<T> =>
   vi.waitFor(look, { interval: 10, timeout });
 
 async function all<T extends KubeObject>(type: ResourceType<T>): Promise<T[]> {
