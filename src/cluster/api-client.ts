@@ -43,7 +43,7 @@ export interface ListResult<T> {
 
 export interface ListOptions extends SelectOptions {
   /**
-   * Of each object only what this message reads is wanted. From a server that has protobuf, as kube-apiserver does,
+   * Of each object what this message reads is enough. From a server that has protobuf, as kube-apiserver does,
    * objects come in it: a third of the bytes, and without making what nobody wants.
    */
   readonly protobuf?: ProtoMessage | undefined;
@@ -52,6 +52,7 @@ export interface ListOptions extends SelectOptions {
 interface ListPage<T> {
   readonly metadata?: ListMeta;
   readonly items?: Iterable<T> | null;
+  readonly inProtobuf?: boolean;
 }
 
 const PAGE_SIZE = 250;
@@ -91,7 +92,7 @@ export class ApiClient {
   async listProjected<T extends KubeObject, P>(
     type: ResourceType<T>,
     options: ListOptions,
-    project: (object: T) => P,
+    project: (object: T, inProtobuf: boolean) => P,
   ): Promise<ListResult<P>> {
     try {
       return await this.#listPages(type, options, project, PAGE_SIZE);
@@ -230,7 +231,7 @@ export class ApiClient {
   async #listPages<T extends KubeObject, P>(
     type: ResourceType<T>,
     options: ListOptions,
-    project: (object: T) => P,
+    project: (object: T, inProtobuf: boolean) => P,
     limit: number | undefined,
   ): Promise<ListResult<P>> {
     const items: P[] = [];
@@ -253,7 +254,9 @@ export class ApiClient {
       const next = page.metadata?.continue ? read(page.metadata.continue) : undefined;
       // Should the loop throw, nobody waits for it.
       next?.catch(() => {});
-      for (const item of page.items ?? []) items.push(project(typed(type, item)));
+      for (const item of page.items ?? []) {
+        items.push(project(typed(type, item), page.inProtobuf === true));
+      }
       if (next === undefined) return { items, resourceVersion: page.metadata?.resourceVersion ?? '' };
       page = await next;
     }
@@ -264,7 +267,7 @@ export class ApiClient {
     const accept = `${PROTOBUF}, ${JSON_TYPE}`;
     const { bytes, contentType } = await this.#transport.sendBytes({ ...request, accept });
     if (contentType !== PROTOBUF) return parseJson(request.doing, bytes) as ListPage<T>;
-    return readListPage(request.doing, bytes, message) as ListPage<T>;
+    return { ...(readListPage(request.doing, bytes, message) as ListPage<T>), inProtobuf: true };
   }
 
   #namespaceFor(type: ResourceType, ref: ObjectRef): string | undefined {

@@ -16,8 +16,8 @@ export interface InformerOptions<T extends KubeObject, P> {
    * throws is logged and passed over: what was known of it stays.
    */
   readonly project: (object: T) => P;
-  /** What `project` reads: then lists come in protobuf where the server has it. */
-  readonly protobuf?: ProtoMessage | undefined;
+  /** Where lists may come in protobuf: what is read of it (names and resourceVersion too), and what that is in memory. */
+  readonly protobuf?: { readonly message: ProtoMessage; readonly project: (object: object) => P } | undefined;
   readonly namespace?: string | undefined;
   readonly labelSelector?: string | undefined;
   readonly fieldSelector?: string | undefined;
@@ -141,14 +141,14 @@ export class Informer<T extends KubeObject, P> {
     const { namespace, labelSelector, fieldSelector, protobuf } = this.#options;
     const { items: listed, resourceVersion } = await this.#client.listProjected(
       this.#type,
-      { namespace, labelSelector, fieldSelector, signal, protobuf },
-      (object) =>
+      { namespace, labelSelector, fieldSelector, signal, protobuf: protobuf?.message },
+      (object, inProtobuf) =>
         this.#isNamed(object)
           ? [
               {
                 key: keyOf(object),
                 resourceVersion: versionOf(object) ?? '',
-                projected: this.#project(object),
+                projected: this.#project(object, inProtobuf ? protobuf?.project : undefined),
               },
             ]
           : [],
@@ -238,9 +238,9 @@ export class Informer<T extends KubeObject, P> {
     await sleep(delayMs, signal);
   }
 
-  #project(object: T): Projected<P> {
+  #project(object: T, project: (object: T) => P = this.#options.project): Projected<P> {
     try {
-      return { value: this.#options.project(object) };
+      return { value: project(object) };
     } catch (error) {
       const fields = { resource: this.#type.plural, object: keyOf(object), error: describeError(error) };
       this.#options.logger?.error(fields, 'an object cannot be understood and is passed over');

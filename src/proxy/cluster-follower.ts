@@ -5,11 +5,17 @@ import { Informer } from '../cluster/informer.ts';
 import { ENDPOINT_SLICES, SERVICES } from '../cluster/resource-type.ts';
 import type { Logger } from '../log/logger.ts';
 import type { ProxyMetrics } from './metrics.ts';
-import { SERVICE_MESSAGE, SLICE_MESSAGE } from './services/messages.ts';
+import { SERVICE_MESSAGE, sliceMessage } from './services/messages.ts';
 import type { ServiceModel } from './services/model.ts';
 import type { Problem } from './services/problem.ts';
 import { projectService, PROXY_NAME_LABEL, type ServiceSpec } from './services/service-spec.ts';
-import { projectSlice, type NodeTopology, type SliceSpec } from './services/slice-spec.ts';
+import {
+  projectReadSlice,
+  projectSlice,
+  type SliceReading,
+  type NodeTopology,
+  type SliceSpec,
+} from './services/slice-spec.ts';
 
 export interface ClusterFollowerOptions {
   readonly client: ApiClient;
@@ -58,7 +64,7 @@ export class ClusterFollower {
       labelSelector: SELECTOR,
       logger,
       project: projectService,
-      protobuf: SERVICE_MESSAGE,
+      protobuf: { message: SERVICE_MESSAGE, project: projectService },
     });
     this.#slices = this.#openSlices();
   }
@@ -103,7 +109,10 @@ export class ClusterFollower {
       labelSelector: SELECTOR,
       logger,
       project: (slice: EndpointSlice) => projectSlice(slice, topology),
-      protobuf: SLICE_MESSAGE,
+      protobuf: {
+        message: sliceMessage(topology),
+        project: (slice: object) => projectReadSlice(slice as SliceReading),
+      },
     });
   }
 

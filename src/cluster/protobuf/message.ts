@@ -1,8 +1,20 @@
+import type { ProtoReader } from './reader.ts';
+
 /**
- * What is read of a field: text, int32, bool; of a map of texts the values at some keys; of a message some fields; a
- * list of one for what may stand there repeatedly.
+ * What is read of a field: text, int32, bool; of a map of texts the values at some keys; of a message some fields, or
+ * what a function makes of it; a list of one for what may stand there repeatedly.
  */
-export type ProtoKind = 'text' | 'integer' | 'boolean' | ProtoMap | readonly [ProtoKind] | ProtoFields;
+export type ProtoKind =
+  | 'text'
+  | 'integer'
+  | 'boolean'
+  | ProtoMap
+  | ReadMessage
+  | readonly [ProtoKind]
+  | ProtoFields;
+
+/** Reads a message that ends at `end`, for the sake of time: what there are a hundred thousand of. */
+export type ReadMessage = (reader: ProtoReader, end: number) => unknown;
 
 /** By name in JSON: number and kind. */
 export interface ProtoFields {
@@ -22,11 +34,12 @@ export class ProtoMap {
 export interface ProtoField {
   readonly name: string;
   readonly repeated: boolean;
-  readonly type: 'text' | 'integer' | 'boolean' | 'map' | 'message';
+  readonly type: 'text' | 'integer' | 'boolean' | 'map' | 'message' | 'read';
   /** Of a map. */
   readonly keys: readonly string[];
   /** Of a message. */
   readonly message: ProtoMessage | undefined;
+  readonly read: ReadMessage | undefined;
 }
 
 /**
@@ -47,8 +60,9 @@ export class ProtoMessage {
 
 function fieldOf(name: string, kind: ProtoKind): ProtoField {
   if (isRepeated(kind)) return { ...fieldOf(name, kind[0]), repeated: true };
-  const plain = { name, repeated: false, keys: [], message: undefined };
+  const plain = { name, repeated: false, keys: [], message: undefined, read: undefined };
   if (typeof kind === 'string') return { ...plain, type: kind };
+  if (typeof kind === 'function') return { ...plain, type: 'read', read: kind };
   if (kind instanceof ProtoMap) return { ...plain, type: 'map', keys: kind.keys };
   return { ...plain, type: 'message', message: new ProtoMessage(kind) };
 }

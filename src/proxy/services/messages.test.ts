@@ -3,9 +3,9 @@ import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import { expect, test } from 'vitest';
 import { readListPage } from '../../cluster/protobuf/list-page.ts';
 import type { ProtoMessage } from '../../cluster/protobuf/message.ts';
-import { SERVICE_MESSAGE, SLICE_MESSAGE } from './messages.ts';
+import { SERVICE_MESSAGE, sliceMessage } from './messages.ts';
 import { projectService } from './service-spec.ts';
-import { projectSlice } from './slice-spec.ts';
+import { projectReadSlice, projectSlice, type SliceReading } from './slice-spec.ts';
 
 // Lists of one object, from the API's generated.proto by an independent encoder (protobufjs), with the empty texts
 // that kube-apiserver writes, and with fields that the proxy does not read.
@@ -86,14 +86,16 @@ function only(base64: string, message: ProtoMessage): unknown {
 
 const ours = (object: Service): Service => ({ ...object, metadata: { ...object.metadata, labels: {} } });
 
-test('an EndpointSlice in protobuf is what it is in JSON', () => {
-  const slice = only(SLICES, SLICE_MESSAGE) as EndpointSlice;
-  const { labels = {}, ...metadata } = SLICE.metadata ?? {};
-  const read = { 'kubernetes.io/service-name': labels['kubernetes.io/service-name'] };
-  const ports = [{ protocol: 'TCP', port: 8080 }, SLICE.ports?.[1]];
-  expect(slice).toEqual({ ...SLICE, metadata: { ...metadata, labels: read }, ports });
-  const here = { nodeName: 'node-1', zone: 'b' };
-  expect(projectSlice(slice, here)).toEqual(projectSlice(SLICE, here));
+test.each([
+  { nodeName: 'node-1', zone: 'b' },
+  { nodeName: 'node-2', zone: 'c' },
+])('an EndpointSlice in protobuf is what it is in JSON: %o', (topology) => {
+  const slice = only(SLICES, sliceMessage(topology)) as SliceReading;
+  expect(slice.metadata).toMatchObject({ name: 'web-abcde', namespace: 'shop', resourceVersion: '12' });
+  const spec = projectReadSlice(slice);
+  expect(spec).toEqual(projectSlice(SLICE, topology));
+  expect(spec).toMatchObject({ service: 'shop/web', ports: [{ port: 8080 }] });
+  expect(spec.endpoints.map(({ address }) => address)).toEqual(['10.1.2.3', '10.1.2.4']);
 });
 
 test('a Service in protobuf is what it is in JSON', () => {

@@ -73,13 +73,40 @@ const SHAPE: Shape = {
   ],
 };
 
+/** An endpoint as it stands in the slice; whether its address is one is not known yet. */
+export interface EndpointReading {
+  /** The first: all are the same pod, and the API asks consumers to take that one. */
+  readonly address: string;
+  readonly state: number;
+}
+
+/** A slice whose endpoints were read by themselves. */
+export interface SliceReading extends Pick<EndpointSlice, 'metadata' | 'addressType' | 'ports'> {
+  readonly endpoints?: readonly EndpointReading[];
+}
+
 /** `node`: this node, or its name where zones do not matter. */
 export function projectSlice(object: EndpointSlice, node: NodeTopology | string): SliceSpec {
   const topology = typeof node === 'string' ? { nodeName: node, zone: '' } : node;
-  const problems = new ProblemList(
-    `EndpointSlice ${object.metadata?.namespace ?? ''}/${object.metadata?.name ?? ''}`,
-  );
-  const slice = wellFormed(object, SHAPE, problems);
+  const problems = problemsOf(object);
+  const { endpoints, ...slice } = wellFormed(object, SHAPE, problems);
+  const read = (endpoint: Endpoint): EndpointReading => ({
+    address: endpoint.addresses?.[0] ?? '',
+    state: readState(endpoint, topology),
+  });
+  return project({ ...slice, endpoints: (endpoints ?? []).map(read) }, problems);
+}
+
+/** Of what has no fields of another kind than their types say, as protobuf cannot have. */
+export function projectReadSlice(slice: SliceReading): SliceSpec {
+  return project(slice, problemsOf(slice));
+}
+
+function problemsOf({ metadata }: Pick<EndpointSlice, 'metadata'>): ProblemList {
+  return new ProblemList(`EndpointSlice ${metadata?.namespace ?? ''}/${metadata?.name ?? ''}`);
+}
+
+function project(slice: SliceReading, problems: ProblemList): SliceSpec {
   const { namespace = '', labels = {} } = slice.metadata ?? {};
   const serviceName = labels[SERVICE_NAME_LABEL] ?? '';
   const ours = slice.addressType === 'IPv4' || slice.addressType === 'IPv6';
@@ -92,13 +119,13 @@ export function projectSlice(object: EndpointSlice, node: NodeTopology | string)
     service: ignored ? '' : `${namespace}/${serviceName}`,
     family,
     ports: ignored ? [] : readPorts(slice, problems),
-    endpoints: ignored ? [] : readEndpoints(slice.endpoints ?? [], family, topology, problems),
+    endpoints: ignored ? [] : readEndpoints(slice.endpoints ?? [], family, problems),
     changedAtMs: readTime(slice.metadata?.annotations?.[LAST_CHANGE_ANNOTATION]),
     problems: problems.list(),
   };
 }
 
-function readPorts(slice: EndpointSlice, problems: ProblemList): SlicePort[] {
+function readPorts(slice: SliceReading, problems: ProblemList): SlicePort[] {
   const found: SlicePort[] = [];
   for (const [index, { name = '', port, protocol: text }] of (slice.ports ?? []).entries()) {
     // Without a number: all ports, which is nothing that a Service could be balanced to.
@@ -113,46 +140,50 @@ function readPorts(slice: EndpointSlice, problems: ProblemList): SlicePort[] {
 }
 
 function readEndpoints(
-  endpoints: readonly Endpoint[],
+  endpoints: readonly EndpointReading[],
   family: IpFamily,
-  topology: NodeTopology,
   problems: ProblemList,
 ): SliceEndpoint[] {
   const found: SliceEndpoint[] = [];
-  for (const [index, endpoint] of endpoints.entries()) {
-    const state = readState(endpoint, topology);
+  for (let index = 0; index < endpoints.length; index += 1) {
+    const { address: text = '', state = 0 } = endpoints[index] ?? {};
     if ((state & (READY | SERVING_TERMINATING)) === 0) continue;
-    // All addresses of one endpoint are the same pod; the API asks consumers to take the first.
-    const text = endpoint.addresses?.[0] ?? '';
     const address = canonical(text, family);
-    const field = `endpoints[${index}].addresses[0]`;
     const special = address === undefined ? undefined : specialKind(address);
-    if (address === undefined) problems.add(field, `"${text}" is not an IPv${family} address`);
-    else if (special !== undefined) problems.add(field, `"${text}" is ${special}`);
-    else found.push({ address, state });
+    if (address !== undefined && special === undefined) found.push({ address, state });
+    else {
+      const what = special ?? `not an IPv${family} address`;
+      problems.add(`endpoints[${index}].addresses[0]`, `"${text}" is ${what}`);
+    }
   }
   return found;
 }
 
-/** Absent conditions mean: ready, serving, not terminating; as in kube-proxy (newEndpointSliceInfo, pkg/proxy). */
-function readState(endpoint: Endpoint, topology: NodeTopology): number {
-  const { conditions, nodeName } = endpoint;
-  const ready = conditions?.ready ?? true;
-  const serving = conditions?.serving ?? true;
-  const terminating = conditions?.terminating ?? false;
+function readState({ conditions, nodeName, hints }: Endpoint, topology: NodeTopology): number {
+  const { ready, serving, terminating } = conditions ?? {};
   const local = nodeName !== undefined && nodeName === topology.nodeName ? LOCAL : 0;
-  if (ready) return READY | local | readHints(endpoint, topology);
+  return stateOf(ready ?? true, serving ?? true, terminating ?? false, local, hintsOf(hints, topology));
+}
+
+/** Absent conditions mean: ready, serving, not terminating; as in kube-proxy (newEndpointSliceInfo, pkg/proxy). */
+export function stateOf(
+  ready: boolean,
+  serving: boolean,
+  terminating: boolean,
+  local: number,
+  hints: number,
+): number {
+  if (ready) return READY | local | hints;
   return (serving && terminating ? SERVING_TERMINATING : 0) | local;
 }
 
-interface Hints {
+export interface Hints {
   readonly forZones?: readonly { readonly name: string }[] | null;
   readonly forNodes?: readonly { readonly name: string }[] | null;
 }
 
 /** What matters of the hints to this node, so that a hundred thousand endpoints need not keep them. */
-function readHints(endpoint: Endpoint, { nodeName, zone }: NodeTopology): number {
-  const hints: Hints | null | undefined = endpoint.hints;
+export function hintsOf(hints: Hints | null | undefined, { nodeName, zone }: NodeTopology): number {
   if (hints === undefined || hints === null) return 0;
   const { forZones, forNodes } = hints;
   let bits = 0;
