@@ -73,7 +73,7 @@ export class FakeApi {
     project: (object: KubeObject) => P,
   ): Promise<{ items: P[]; resourceVersion: string }> {
     await new Promise(setImmediate);
-    const items = [...this.#collection(type).objects.values()].map(project);
+    const items = [...this.#collection(type).objects.values()].map((object) => project(object));
     return { items, resourceVersion: String(this.#version) };
   }
 

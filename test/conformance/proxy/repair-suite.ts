@@ -60,6 +60,7 @@ export function iptablesHarms(variant: 'legacy' | 'nft'): Harm[] {
       commands: [`${ip6tables} -t nat -F`, `${ip6tables} -t nat -X`],
     },
     { name: 'one chain is flushed', commands: [`${iptables} -t nat -F KUBE-SERVICES`] },
+    { name: 'a rule is put before ours', commands: [`${iptables} -t nat -I KUBE-SERVICES -j RETURN`] },
     { name: 'the jump to our rules is deleted', commands: [`${iptables} -t nat -D PREROUTING 1`] },
   ];
 }
