@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { EVENTS, NODES } from '../../../src/cluster/resource-type.ts';
+import { Netns } from '../../../src/kernel/netns/netns.ts';
+import { SteadyStream } from './backends/steady-stream.ts';
 import { removeBuild, SmallCluster } from './small-cluster.ts';
 
 const ECHO = 'icmp[icmptype] == icmp-echo';
@@ -76,12 +78,15 @@ describe.each([
 
   test('an agent killed and started again costs not one packet', async () => {
     const node = cluster.node(1);
-    const ping = cluster.inside(a, 'ping', '-i', '0.02', '-c', '100', '-W', '1', ipB);
+    const [here, there] = [Netns.named(a), Netns.named(b)];
+    const stream = new SteadyStream({ netns: here }, { netns: there, ip: () => ipB }, 4);
     await node.stopAgent('SIGKILL');
     const before = node.kernel.link(device)?.index;
     node.startAgent();
     await node.ready();
-    expect(await ping).toContain('100 packets transmitted, 100 received, 0% packet loss');
+    expect(await stream.end()).toMatchObject({ lost: [], refused: [] });
+    here.close();
+    there.close();
     expect(node.kernel.link(device)?.index).toBe(before);
   });
 

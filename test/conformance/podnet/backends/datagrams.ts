@@ -23,7 +23,7 @@ export class DatagramSender {
   readonly #fd: number;
   readonly #family: IpFamily;
 
-  constructor(from: Party, ip: string, port: number, packets: keyof typeof DISCOVER) {
+  constructor(from: Pick<Party, 'netns'>, ip: string, port: number, packets: keyof typeof DISCOVER) {
     const family = Ip.parse(ip).family;
     this.#family = family;
     const domain = family === 4 ? libc.AF_INET : libc.AF_INET6;
@@ -62,7 +62,7 @@ export class DatagramReceiver {
   readonly ids = new Set<number>();
   readonly #socket: Socket;
 
-  constructor(at: Party, family: IpFamily) {
+  constructor(at: Pick<Party, 'netns' | 'ip'>, family: IpFamily) {
     const fd = bindUdp(Ip.parse(at.ip(family)), 0, { netns: at.netns.fd });
     // Both ends are in this process: what is sent in one turn has to wait here.
     libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_RCVBUFFORCE, 8 << 20);

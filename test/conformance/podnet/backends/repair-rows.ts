@@ -4,6 +4,7 @@ import { formatEntry } from '../../../../src/podnet/backends/entry.ts';
 import { KernelEntries, ROUTE_PROTOCOL } from '../../../../src/podnet/backends/kernel-entries.ts';
 import type { SmallNode } from '../small-node.ts';
 import type { Scene } from './scene.ts';
+import { SteadyStream } from './steady-stream.ts';
 import { SLOWNESS, type Subject } from './subject.ts';
 import { transfer } from './transfer.ts';
 
@@ -29,16 +30,20 @@ export function repairRows(subject: Subject, scene: () => Scene): void {
     const node = scene().cluster.node(1);
     const before = entries(node);
     const indexes = devices.map((device) => node.kernel.link(device)?.index);
-    const pings = ['neighbour', ...others].flatMap((to) =>
-      families.map(async (family) => {
-        const ip = scene().party(to).ip(family);
-        return scene().ping('here', ip, '-q', '-i', '0.02', '-c', String(60 * SLOWNESS), '-W', '1');
-      }),
-    );
-    await node.stopAgent('SIGKILL');
-    node.startAgent();
-    await node.ready(60_000 * SLOWNESS);
-    for (const output of await Promise.all(pings)) expect(output).toContain(' 0% packet loss');
+    const here = scene().party('here');
+    const ways = ['neighbour', ...others].flatMap((to) => families.map((family) => ({ to, family })));
+    const streams = ways.flatMap(({ to, family }) => [
+      new SteadyStream(here, scene().party(to), family),
+      new SteadyStream(scene().party(to), here, family),
+    ]);
+    try {
+      await node.stopAgent('SIGKILL');
+      node.startAgent();
+      await node.ready(60_000 * SLOWNESS);
+    } finally {
+      const ends = await Promise.all(streams.map(async (stream) => stream.end()));
+      expect(ends.flatMap(({ lost, refused }) => [...lost, ...refused])).toEqual([]);
+    }
     expect(entries(node)).toEqual(before);
     expect(devices.map((device) => node.kernel.link(device)?.index)).toEqual(indexes);
   });

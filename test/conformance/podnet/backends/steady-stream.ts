@@ -2,10 +2,11 @@ import { vi } from 'vitest';
 import type { IpFamily } from '../../../../src/net/ip.ts';
 import { DatagramReceiver, DatagramSender } from './datagrams.ts';
 import type { Party } from './scene.ts';
+import { SLOWNESS } from './subject.ts';
 
-const EVERY_MS = 10;
+const EVERY_MS = 10 * SLOWNESS;
 /** What is on its way when the stream ends has so long: a worker in user space on a busy machine takes its time. */
-const PATIENCE_MS = 3000;
+const PATIENCE_MS = 3000 * SLOWNESS;
 const SIZE = 100;
 
 /**
@@ -19,7 +20,7 @@ export class SteadyStream {
   readonly #refused: string[] = [];
   #sent = 0;
 
-  constructor(from: Party, to: Party, family: IpFamily) {
+  constructor(from: Pick<Party, 'netns'>, to: Pick<Party, 'netns' | 'ip'>, family: IpFamily) {
     this.#receiver = new DatagramReceiver(to, family);
     this.#sender = new DatagramSender(from, to.ip(family), this.#receiver.port, 'divide');
     this.#timer = setInterval(() => {
