@@ -50,7 +50,8 @@ export function readNetConf(text: string, name: string): NetConf {
 /** What is wrong with SubnetLen, SubnetMin and SubnetMax. With etcd it is refused, where the store reads it. */
 export function divisionWarnings({ networks, subnets }: NetworkConfig, name: string): string[] {
   return subnetFaults(networks, subnets).map(
-    (fault) => `${name}: ${fault}; with Kubernetes, which gives nodes their pod CIDRs, it has no effect`,
+    (fault) =>
+      `${name}: ${fault}: refused where it stands in etcd, without effect where Kubernetes gives nodes their pod CIDRs`,
   );
 }
 
