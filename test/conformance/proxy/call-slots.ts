@@ -1,18 +1,14 @@
 import { INSIDE_UML } from '../../uml/uml.ts';
 
 /** A call that has taken so long waits for nothing that others could be in the way of. */
-const PATIENCE_MS = INSIDE_UML ? 5000 : 500;
-/** User-mode-linux, which at times has half a processor, would be at work on each of more for longer than TCP waits. */
-const SLOTS = INSIDE_UML ? 12 : 48;
+const PATIENCE_MS = INSIDE_UML ? 5000 : 2000;
+/** Of more, on a fraction of a processor, each would take longer than TCP waits until it tries again. */
+const SLOTS = 16;
 
 /** So many calls at once and no more: how long one takes then tells of the network, not of this process. */
 export class CallSlots {
-  #free: number;
+  #free = SLOTS;
   readonly #waiting: (() => void)[] = [];
-
-  constructor(slots = SLOTS) {
-    this.#free = slots;
-  }
 
   async use<T>(call: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free -= 1;

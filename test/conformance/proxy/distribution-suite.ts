@@ -47,7 +47,7 @@ export function describeDistribution(mode: ConformingMode): void {
   test.each([4, 6] as const)(
     `${CONNECTIONS} connections over ${ENDPOINTS} endpoints, IPv%d: chi-square`,
     async (family) => {
-      const slots = new CallSlots(64);
+      const slots = new CallSlots();
       const counts = new Map<string, number>();
       const call = async (): Promise<void> => {
         const { reply, error } = await slots.use(async () =>
