@@ -78,11 +78,7 @@ export async function removePodInterface(
   target: Attachment,
   netnsPath: string | undefined,
 ): Promise<void> {
-  const host = kernels.node.link(hostVethName(target));
-  if (host !== undefined) {
-    await ignoringGone(kernels.node.deleteLinkElsewhere(host.index));
-    return;
-  }
+  if (await wasThere(kernels.node.deleteLinkElsewhere(hostVethName(target)))) return;
   // Made by another plugin before this one took over: its name is not known, but its far end's is.
   const netns = netnsPath === undefined ? undefined : openIfThere(netnsPath);
   if (netns === undefined) return;
@@ -90,7 +86,7 @@ export async function removePodInterface(
     const pod = kernels.open(netns.fd);
     try {
       const link = pod.link(target.ifName);
-      if (link?.kind === 'veth') await ignoringGone(pod.deleteLinkElsewhere(link.index));
+      if (link?.kind === 'veth') await wasThere(pod.deleteLinkElsewhere(link.index));
     } finally {
       pod.close();
     }
@@ -219,11 +215,14 @@ function makeVeth(
   return made;
 }
 
-async function ignoringGone(deletion: Promise<void>): Promise<void> {
+/** False for what was gone already. */
+async function wasThere(deletion: Promise<void>): Promise<boolean> {
   try {
     await deletion;
+    return true;
   } catch (error) {
     if (!(error instanceof FlatnetError) || error.code !== 'ENODEV') throw error;
+    return false;
   }
 }
 

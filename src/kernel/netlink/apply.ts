@@ -89,11 +89,11 @@ export class LinuxRouteKernel extends RouteObserver implements RouteKernel {
     this.socket.request({ type: RTM.DELLINK, body }, `delete link ${index}`);
   }
 
-  async deleteLinkElsewhere(index: number): Promise<void> {
+  async deleteLinkElsewhere(reference: number | string): Promise<void> {
     const socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.#netns.fd });
     try {
-      const body = encodeLinkReference(index);
-      await socket.requestElsewhere({ type: RTM.DELLINK, body }, `delete link ${index}`);
+      const body = encodeLinkReference(reference);
+      await socket.requestElsewhere({ type: RTM.DELLINK, body }, `delete link ${reference}`);
     } finally {
       socket.close();
     }

@@ -163,8 +163,9 @@ export class FakeRouteKernel implements RouteKernel {
     if (other !== undefined) other.#removeLink(peer.index);
   }
 
-  async deleteLinkElsewhere(index: number): Promise<void> {
-    this.deleteLink(index);
+  async deleteLinkElsewhere(reference: number | string): Promise<void> {
+    // 0 is no link's index.
+    this.deleteLink(this.#links.find(reference)?.index ?? 0);
   }
 
   setTxChecksumOffload(index: number, enabled: boolean): void {

@@ -64,8 +64,8 @@ export interface RouteKernel {
   changeBridgePort(index: number, change: Partial<BridgePort>): void;
   /** ENODEV when it is gone already. Of a veth, both ends go. */
   deleteLink(index: number): void;
-  /** As `deleteLink`, which takes the kernel tens of milliseconds, without holding up the event loop. */
-  deleteLinkElsewhere(index: number): Promise<void>;
+  /** As `deleteLink`, by index or name, which takes the kernel tens of milliseconds, without holding up the event loop. */
+  deleteLinkElsewhere(reference: number | string): Promise<void>;
   /** Checksums of sent packets left to the device; switched off on VXLAN devices whose underlay gets them wrong. */
   setTxChecksumOffload(index: number, enabled: boolean): void;
   txChecksumOffload(index: number): boolean;
