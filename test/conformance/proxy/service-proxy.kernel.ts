@@ -1,6 +1,7 @@
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { RecordedApi, SERVICES_PATH, SLICES_PATH } from '../../../src/bench/proxy/recorded-api.ts';
+import { RECORDED_SERVICE, RECORDED_SLICE } from '../../../src/bench/proxy/recorded-messages.ts';
 import {
   podIp,
   recordedService,
@@ -39,10 +40,16 @@ beforeEach(async () => {
   const byName = (text: (index: number) => unknown): Map<string, string> =>
     new Map(indexes.map((index) => [serviceKey(index), JSON.stringify(text(index))]));
   api = new RecordedApi([
-    { path: SERVICES_PATH, listKind: 'ServiceList', objects: byName(recordedService) },
+    {
+      path: SERVICES_PATH,
+      listKind: 'ServiceList',
+      message: RECORDED_SERVICE,
+      objects: byName(recordedService),
+    },
     {
       path: SLICES_PATH,
       listKind: 'EndpointSliceList',
+      message: RECORDED_SLICE,
       objects: byName((index) => recordedSlice(index, [index], index + 1)),
     },
   ]);
