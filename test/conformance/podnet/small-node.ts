@@ -220,7 +220,7 @@ export class SmallNode {
     this.pods.clear();
     this.close();
     deleteNetns(this.place.namespace);
-    for (const file of ['subnet.env', 'cni.sock', 'wgkey', 'wireguard'])
+    for (const file of ['subnet.env', 'flatnet-node.json', 'cni.sock', 'wgkey', 'wireguard'])
       rmSync(join(this.folder, file), { force: true, recursive: true });
     this.#cluster.createNamespace(this.place.namespace);
     plug();
