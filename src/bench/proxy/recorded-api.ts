@@ -13,15 +13,15 @@ import { encodeRecorded } from './recorded-messages.ts';
 export interface Collection {
   readonly path: string;
   readonly listKind: string;
-  /** All that the objects have in protobuf. */
-  readonly message: ProtoMessage;
+  /** All that the objects have in protobuf; without it they come in JSON, whatever is asked for. */
+  readonly message?: ProtoMessage | undefined;
   /** Objects as JSON text, by name. */
   readonly objects: ReadonlyMap<string, string>;
 }
 
 interface KeptCollection {
   readonly listKind: string;
-  readonly message: ProtoMessage;
+  readonly message: ProtoMessage | undefined;
   /** Of each object that is as it was recorded. */
   readonly encoded: Map<string, Buffer>;
   readonly objects: Map<string, string>;
@@ -44,7 +44,11 @@ export class RecordedApi {
   constructor(collections: readonly Collection[]) {
     this.#collections = new Map(
       collections.map(({ path, listKind, message, objects }) => {
-        const encoded = new Map([...objects].map(([name, json]) => [name, encodeRecorded(message, json)]));
+        const encoded = new Map(
+          message === undefined
+            ? []
+            : [...objects].map(([name, json]) => [name, encodeRecorded(message, json)]),
+        );
         return [path, { listKind, message, encoded, objects: new Map(objects), watchers: new Set() }];
       }),
     );
@@ -90,9 +94,10 @@ export class RecordedApi {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'https://api');
-    const inProtobuf = request.headers.accept?.startsWith(PROTOBUF) === true;
-    response.setHeader('content-type', inProtobuf ? PROTOBUF : 'application/json');
     const collection = this.#collections.get(pathname);
+    const inProtobuf =
+      collection?.message !== undefined && request.headers.accept?.startsWith(PROTOBUF) === true;
+    response.setHeader('content-type', inProtobuf ? PROTOBUF : 'application/json');
     if (collection !== undefined) {
       if (searchParams.has('watch')) watch(collection, response);
       else list(collection, searchParams, inProtobuf, response);
@@ -119,7 +124,7 @@ function list(
     ...(to < items.length ? { continue: String(to), remainingItemCount: items.length - to } : {}),
   };
   const page = items.slice(from, to);
-  if (inProtobuf) {
+  if (inProtobuf && message !== undefined) {
     const parts = page.map(([name, json]) => encoded.get(name) ?? encodeRecorded(message, json));
     response.end(encodeListAnswer(metadata, parts));
   } else {
