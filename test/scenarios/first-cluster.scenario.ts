@@ -37,7 +37,8 @@ async function livePods(app: string): Promise<string[]> {
 }
 
 describe('the first cluster', () => {
-  test('three nodes are Ready', async () => {
+  test('three nodes are Ready within five seconds', async () => {
+    expect(lab.upMs).toBeLessThan(5000);
     const text = await lab.kubectl(['get', 'nodes', '--no-headers']);
     expect(text.trim().split('\n')).toHaveLength(3);
     expect(text.match(/ Ready /g)).toHaveLength(3);

@@ -45,20 +45,23 @@ interface NodeStatus {
 export class Lab {
   readonly name: string;
   readonly kubeconfig: string;
+  /** How long `lab up` took. */
+  readonly upMs: number;
   readonly #kubectl = newestKubectl();
   readonly #pids = new Map<string, number>();
 
-  private constructor(name: string, kubeconfig: string) {
+  private constructor(name: string, kubeconfig: string, upMs: number) {
     this.name = name;
     this.kubeconfig = kubeconfig;
+    this.upMs = upMs;
   }
 
   static async up(purpose: string, args: readonly string[] = []): Promise<Lab> {
     const name = `t${process.pid}-${purpose}`;
     try {
-      await flatnet(['lab', 'up', '--name', name, ...args]);
+      const { durationMs } = await flatnet(['lab', 'up', '--name', name, ...args]);
       const { stdout } = await flatnet(['lab', 'kubeconfig', '--name', name, '--path']);
-      return new Lab(name, stdout.trim());
+      return new Lab(name, stdout.trim(), durationMs);
     } catch (error) {
       await flatnet(['lab', 'down', '--name', name]);
       throw error;
