@@ -1,7 +1,14 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import type { IpFamily } from '../../net/ip.ts';
 import { formatRule, SET_OPTION } from './format-rule.ts';
-import type { IptablesChange, IptablesKernel, IptablesVariant, ObservedTable, TableName } from './objects.ts';
+import type {
+  IptablesChange,
+  IptablesKernel,
+  IptablesVariant,
+  ObservedTable,
+  ObservedTables,
+  TableName,
+} from './objects.ts';
 import { restoreText } from './restore-text.ts';
 import type { IptablesRule } from './rule.ts';
 import { splitWords, type SavedTable } from './save-text.ts';
@@ -44,6 +51,15 @@ export class FakeIptables implements IptablesKernel {
     this.#known = this.#generation;
     const copy = new Map([...this.#table(table)].map(([chain, rules]) => [chain, [...rules]] as const));
     return Promise.resolve({ chains: () => copy.keys(), rules: (chain) => copy.get(chain) });
+  }
+
+  async probe(): Promise<void> {
+    await Promise.resolve();
+  }
+
+  async readAll(): Promise<ObservedTables> {
+    const [mangle, nat] = [await this.read('mangle'), await this.read('nat')];
+    return { mangle, nat, filter: await this.read('filter') };
   }
 
   async apply(changes: readonly IptablesChange[]): Promise<void> {

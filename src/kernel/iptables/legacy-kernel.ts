@@ -9,6 +9,7 @@ import {
   type IptablesChange,
   type IptablesKernel,
   type ObservedTable,
+  type ObservedTables,
   type TableName,
 } from './objects.ts';
 import type { IptablesRule } from './rule.ts';
@@ -66,6 +67,15 @@ export class LegacyIptables implements IptablesKernel {
     const current = await this.#lock.hold(async () => this.#current(table));
     this.#last.set(table, current);
     return current;
+  }
+
+  async probe(): Promise<void> {
+    await this.read('mangle');
+  }
+
+  async readAll(): Promise<ObservedTables> {
+    const [mangle, nat] = [await this.read('mangle'), await this.read('nat')];
+    return { mangle, nat, filter: await this.read('filter') };
   }
 
   async apply(changes: readonly IptablesChange[]): Promise<void> {

@@ -55,6 +55,8 @@ export interface ObservedTable {
   rules(chain: string): readonly string[] | undefined;
 }
 
+export type ObservedTables = Readonly<Record<TableName, ObservedTable>>;
+
 /** iptables of one address family in one network namespace: real ones, and a fake one (FakeIptables). */
 export interface IptablesKernel {
   readonly family: IpFamily;
@@ -65,7 +67,11 @@ export interface IptablesKernel {
   key(rule: IptablesRule): string;
   /** Whether what has this key looks at an ipset. */
   looksAtSets(key: string): boolean;
+  /** Throws where the kernel does not have iptables of this variant and family. */
+  probe(): Promise<void>;
   read(table: TableName): Promise<ObservedTable>;
+  /** All tables, which some tools read for each of them. */
+  readAll(): Promise<ObservedTables>;
   /**
    * Applies changes so that at every moment packets find either what was there before a change or what is there after
    * it, in their order where they depend on each other; those of one table at once where the kernel can. Throws

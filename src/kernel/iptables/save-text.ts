@@ -1,5 +1,5 @@
 import { FlatnetError } from '../../errors/flatnet-error.ts';
-import type { ObservedTable, TableName } from './objects.ts';
+import type { ObservedTable, ObservedTables, TableName } from './objects.ts';
 
 /** A table of an iptables-save text: chains in their order with their rules, each without `-A CHAIN`. */
 export type SavedTable = Map<string, string[]>;
@@ -32,7 +32,20 @@ export function parseSave(text: string): Map<string, SavedTable> {
 
 /** One table of an iptables-save text. */
 export function observedText(text: string, table: TableName): ObservedTable {
-  const saved = parseSave(text).get(table) ?? new Map<string, string[]>();
+  return observed(parseSave(text).get(table));
+}
+
+/** All tables of an iptables-save text. */
+export function observedTexts(text: string): ObservedTables {
+  const tables = parseSave(text);
+  return {
+    mangle: observed(tables.get('mangle')),
+    nat: observed(tables.get('nat')),
+    filter: observed(tables.get('filter')),
+  };
+}
+
+function observed(saved: SavedTable = new Map<string, string[]>()): ObservedTable {
   return { chains: () => saved.keys(), rules: (chain) => saved.get(chain) };
 }
 

@@ -9,11 +9,12 @@ import {
   type IptablesKernel,
   type IptablesVariant,
   type ObservedTable,
+  type ObservedTables,
   type TableName,
 } from './objects.ts';
 import { restoreText } from './restore-text.ts';
 import type { IptablesRule } from './rule.ts';
-import { observedText } from './save-text.ts';
+import { observedText, observedTexts } from './save-text.ts';
 import { inSections } from './sections.ts';
 
 /** A whole cluster takes a while; other programs may hold the lock. */
@@ -65,6 +66,20 @@ export class ToolIptables implements IptablesKernel {
     // What is read first shall not be told later as changed.
     if (table === TABLES[0]) this.#alterations?.forget();
     return observedText(await this.save(table), table);
+  }
+
+  async readAll(): Promise<ObservedTables> {
+    if (this.variant === 'legacy') {
+      const [mangle, nat] = [await this.read('mangle'), await this.read('nat')];
+      return { mangle, nat, filter: await this.read('filter') };
+    }
+    this.#alterations?.forget();
+    // Asked for one table, iptables-nft-save has the kernel list all of them anyway.
+    return observedTexts(await this.#run('-save', []));
+  }
+
+  async probe(): Promise<void> {
+    await this.#run('', ['--wait', LOCK_SECONDS, '-t', 'mangle', '-S', 'PREROUTING', '1']);
   }
 
   async apply(changes: readonly IptablesChange[]): Promise<void> {

@@ -1,15 +1,13 @@
 import type {
   IptablesChange,
   IptablesKernel,
-  ObservedTable,
+  ObservedTables,
   TableName,
 } from '../../../kernel/iptables/objects.ts';
 import type { IptablesRule } from '../../../kernel/iptables/rule.ts';
 import { isServiceChain } from './chain-names.ts';
 import type { FixedChain, FixedJump } from './fixed-rules.ts';
 import type { PortPlan } from './plan.ts';
-
-export type ObservedTables = Readonly<Record<TableName, ObservedTable>>;
 
 /** The way from whatever the kernel has to all that is wanted: what is right already is not touched. */
 export class Adoption {

@@ -5,6 +5,7 @@ import {
   type IptablesKernel,
   type IptablesVariant,
   type ObservedTable,
+  type ObservedTables,
   type TableName,
 } from '../../../kernel/iptables/objects.ts';
 import { openIptables } from '../../../kernel/iptables/open.ts';
@@ -15,7 +16,6 @@ import type { Logger } from '../../../log/logger.ts';
 import type { PacketCounts, ProxyBackend, ServiceConflict, SyncReport } from '../../backend.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
-import type { ObservedTables } from './adoption.ts';
 import { CANARY } from './chain-names.ts';
 import { FamilyProgram, type FamilyUpdate } from './family-program.ts';
 import { INVALID_COUNTER, LOCALHOST_COUNTER, servesLocalhost } from './fixed-rules.ts';
@@ -77,8 +77,7 @@ export class IptablesBackend implements ProxyBackend {
     for (const { kernel, program } of this.#families) {
       if (servesLocalhost(this.#settings, kernel.family)) this.#node.routeLocalnet();
       program.learn({ counters, tcpBeLiberal });
-      // Tells whether the kernel has iptables at all.
-      await kernel.read('mangle');
+      await kernel.probe();
     }
   }
 
@@ -142,14 +141,14 @@ export class IptablesBackend implements ProxyBackend {
 
   async #rebuildFamily({ kernel, program }: Family, ports: readonly ServicePort[]): Promise<FamilyUpdate> {
     try {
-      const update = program.rebuild(await readAll(kernel), ports);
+      const update = program.rebuild(await kernel.readAll(), ports);
       await kernel.apply(update.changes);
       return update;
     } catch (error) {
       // Counters are there, but the match that counts in them is not (no xt_nfacct).
       if (!(error instanceof FlatnetError) || !error.message.includes('nfacct')) throw error;
       program.learn({ counters: new Set(), tcpBeLiberal: this.#node.tcpBeLiberal() });
-      const update = program.rebuild(await readAll(kernel), ports);
+      const update = program.rebuild(await kernel.readAll(), ports);
       await kernel.apply(update.changes);
       return update;
     }
@@ -178,16 +177,9 @@ function describeAll(changes: readonly IptablesChange[], { family }: IptablesKer
   );
 }
 
-async function readAll(kernel: IptablesKernel): Promise<ObservedTables> {
-  return {
-    mangle: await kernel.read('mangle'),
-    nat: await kernel.read('nat'),
-    filter: await kernel.read('filter'),
-  };
-}
-
 /** As iptables-save prints it. */
 async function readText(kernel: IptablesKernel): Promise<ObservedTables> {
+  if (kernel.variant === 'nft') return kernel.readAll();
   const table = async (name: TableName): Promise<ObservedTable> =>
     observedText(await kernel.save(name), name);
   return { mangle: await table('mangle'), nat: await table('nat'), filter: await table('filter') };

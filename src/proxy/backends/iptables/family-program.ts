@@ -1,10 +1,10 @@
-import type { IptablesChange, IptablesKernel } from '../../../kernel/iptables/objects.ts';
+import type { IptablesChange, IptablesKernel, ObservedTables } from '../../../kernel/iptables/objects.ts';
 import type { IpFamily } from '../../../net/ip.ts';
 import type { ServiceConflict } from '../../backend.ts';
 import { Claims, type RefusedClaim } from '../../claims.ts';
 import type { ServicePort, ServicePortChange } from '../../services/service-port.ts';
 import type { ProxySettings } from '../../settings.ts';
-import { Adoption, type ObservedTables } from './adoption.ts';
+import { Adoption } from './adoption.ts';
 import { ChangeSet } from './change-set.ts';
 import { keysOf, nameKey } from './entry-keys.ts';
 import {

@@ -1,6 +1,5 @@
-import type { IptablesChange, TableName } from '../../../kernel/iptables/objects.ts';
+import type { IptablesChange, ObservedTables, TableName } from '../../../kernel/iptables/objects.ts';
 import { isBuiltIn, jumpRemoval } from '../jump-removal.ts';
-import type { ObservedTables } from './adoption.ts';
 import {
   CANARY,
   EXTERNAL_SERVICES,
