@@ -276,7 +276,7 @@ describe('a flanneld that claims in the same moment, which it does by the name o
 });
 
 describe('time', () => {
-  const short = { leaseSeconds: 2, renewMarginSeconds: 1.5 };
+  const short = { leaseSeconds: 3, renewMarginSeconds: 2.5 };
 
   test('a lease is renewed as long as its node lives, and ends after it', async () => {
     await etcd.ctl('put', `${PREFIX}/config`, CONFIG);
@@ -284,7 +284,7 @@ describe('time', () => {
     const { subnet } = b;
     await b.stop();
     await until(() => a.peers.size).toBe(0);
-    expect(await keys()).toEqual([SUBNETS + a.subnet]);
+    await until(keys).toEqual([SUBNETS + a.subnet]);
     expect(subnet).not.toBe('');
   });
 
@@ -376,7 +376,7 @@ describe('time', () => {
     await etcd.ctl('put', `${SUBNETS}10.244.250.0-24`, '{"PublicIP":"192.0.2.50","BackendType":"host-gw"}');
     await until(() => a.peers.has('10.244.250.0-24')).toBe(true);
     expect([a.subnet, b.subnet]).toEqual(subnets);
-    expect(await keys()).toEqual(expect.arrayContaining(subnets.map((subnet) => SUBNETS + subnet)));
+    await until(keys).toEqual(expect.arrayContaining(subnets.map((subnet) => SUBNETS + subnet)));
   });
 
   test('an etcd that lost everything takes nothing down, and is filled again', async () => {
