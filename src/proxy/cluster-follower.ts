@@ -8,7 +8,12 @@ import type { ProxyMetrics } from './metrics.ts';
 import { SERVICE_MESSAGE, sliceMessage } from './services/messages.ts';
 import type { ServiceModel } from './services/model.ts';
 import type { Problem } from './services/problem.ts';
-import { projectService, PROXY_NAME_LABEL, type ServiceSpec } from './services/service-spec.ts';
+import {
+  projectReadService,
+  projectService,
+  PROXY_NAME_LABEL,
+  type ServiceSpec,
+} from './services/service-spec.ts';
 import {
   projectReadSlice,
   projectSlice,
@@ -64,7 +69,7 @@ export class ClusterFollower {
       labelSelector: SELECTOR,
       logger,
       project: projectService,
-      protobuf: { message: SERVICE_MESSAGE, project: projectService },
+      protobuf: { message: SERVICE_MESSAGE, project: projectReadService },
     });
     this.#slices = this.#openSlices();
   }

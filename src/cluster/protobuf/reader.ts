@@ -111,6 +111,13 @@ export class ProtoReader {
     return text;
   }
 
+  /** A text of ASCII alone that hardly comes twice; what is not ASCII becomes something else that is not. */
+  asciiText(end: number): string {
+    const text = this.#bytes.toString('latin1', this.#at, end);
+    this.#at = end;
+    return text;
+  }
+
   /** Whether the text that comes next, and ends there, is this one, of ASCII. */
   isText(text: string, end: number): boolean {
     return this.#texts.is(text, this.#at, end);

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { readListPage } from '../../cluster/protobuf/list-page.ts';
 import type { ProtoMessage } from '../../cluster/protobuf/message.ts';
 import { SERVICE_MESSAGE, sliceMessage } from './messages.ts';
-import { projectService } from './service-spec.ts';
+import { projectReadService, projectService } from './service-spec.ts';
 import { projectReadSlice, projectSlice, type SliceReading } from './slice-spec.ts';
 
 // Lists of one object, from the API's generated.proto by an independent encoder (protobufjs), with the empty texts
@@ -101,7 +101,7 @@ test.each([
 test('a Service in protobuf is what it is in JSON', () => {
   const service = only(SERVICES, SERVICE_MESSAGE) as Service;
   expect(service).toEqual(SERVICE);
-  expect(projectService(service)).toEqual(projectService(SERVICE));
-  expect(projectService(ours(service))).toEqual(projectService(ours(SERVICE)));
-  expect(projectService(ours(service)).addresses).toHaveLength(2);
+  expect(projectReadService(service)).toEqual(projectService(SERVICE));
+  expect(projectReadService(ours(service))).toEqual(projectService(ours(SERVICE)));
+  expect(projectReadService(ours(service)).addresses).toHaveLength(2);
 });

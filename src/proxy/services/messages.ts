@@ -77,7 +77,7 @@ function readEndpoint(reader: ProtoReader, end: number, topology: NodeTopology):
     }
     const number = tag >>> 3;
     const last = reader.open(end);
-    if (number === ENDPOINT.addresses) address ??= reader.text(last);
+    if (number === ENDPOINT.addresses) address ??= reader.asciiText(last);
     else if (number === ENDPOINT.conditions) conditions = readConditions(reader, last);
     else if (number === ENDPOINT.nodeName) local = reader.isText(topology.nodeName, last) ? LOCAL : 0;
     else if (number === ENDPOINT.hints) hints = hintsOf(reader.messageHere(HINTS, last), topology);

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import type { Service, ServicePort as ApiPort } from 'kubernetes-types/core/v1.js';
 import { Ip, type IpFamily } from '../../net/ip.ts';
 import { isExternallyAccessible, readExternalAccess, type ExternalAccess } from './external-access.ts';
@@ -74,9 +75,22 @@ const SHAPE: Shape = {
 };
 
 export function projectService(object: Service): ServiceSpec {
-  const key = `${object.metadata?.namespace ?? ''}/${object.metadata?.name ?? ''}`;
+  const key = keyOf(object);
   const problems = new ProblemList(`Service ${key}`);
-  const service = wellFormed(object, SHAPE, problems);
+  return project(key, wellFormed(object, SHAPE, problems), problems);
+}
+
+/** Of what has no fields of another kind than their types say, as protobuf cannot have. */
+export function projectReadService(service: Service): ServiceSpec {
+  const key = keyOf(service);
+  return project(key, service, new ProblemList(`Service ${key}`));
+}
+
+function keyOf({ metadata }: Service): string {
+  return `${metadata?.namespace ?? ''}/${metadata?.name ?? ''}`;
+}
+
+function project(key: string, service: Service, problems: ProblemList): ServiceSpec {
   const spec = service.spec ?? {};
   const foreign = service.metadata?.labels?.[PROXY_NAME_LABEL] !== undefined;
   const clusterIps = spec.clusterIPs?.length ? spec.clusterIPs : [spec.clusterIP ?? ''];
@@ -126,9 +140,9 @@ function readAddresses(texts: readonly string[], problems: ProblemList): Cluster
   const addresses: ClusterAddress[] = [];
   for (const [index, text] of texts.entries()) {
     const field = `spec.clusterIPs[${index}]`;
-    const ip = Ip.tryParse(text);
+    const ip = readAddress(text);
     // Link-local ones pass: nothing keeps a cluster from having its service range there.
-    const local = ip === undefined ? undefined : localKind(ip.toString());
+    const local = ip === undefined ? undefined : localKind(ip.address);
     if (ip === undefined) problems.add(field, `"${text}" is not an IP address`);
     else if (local !== undefined) problems.add(field, `"${text}" is ${local}`);
     else if (addresses.some((other) => other.family === ip.family)) {
@@ -136,9 +150,16 @@ function readAddresses(texts: readonly string[], problems: ProblemList): Cluster
         field,
         `"${text}" is a second IPv${ip.family} address; a Service has at most one of each family`,
       );
-    } else addresses.push({ family: ip.family, address: ip.toString() });
+    } else addresses.push(ip);
   }
   return addresses;
+}
+
+function readAddress(text: string): ClusterAddress | undefined {
+  // IPv4 text that is valid is canonical.
+  if (isIPv4(text)) return { family: 4, address: text };
+  const ip = Ip.tryParse(text);
+  return ip && { family: ip.family, address: ip.toString() };
 }
 
 function readPorts(ports: readonly ApiPort[], problems: ProblemList): ServicePortSpec[] {

@@ -145,13 +145,14 @@ function readEndpoints(
   problems: ProblemList,
 ): SliceEndpoint[] {
   const found: SliceEndpoint[] = [];
-  for (let index = 0; index < endpoints.length; index += 1) {
-    const { address: text = '', state = 0 } = endpoints[index] ?? {};
+  for (const [index, endpoint] of endpoints.entries()) {
+    const { address: text, state } = endpoint;
     if ((state & (READY | SERVING_TERMINATING)) === 0) continue;
     const address = canonical(text, family);
     const special = address === undefined ? undefined : specialKind(address);
-    if (address !== undefined && special === undefined) found.push({ address, state });
-    else {
+    if (address !== undefined && special === undefined) {
+      found.push(address === text ? endpoint : { address, state });
+    } else {
       const what = special ?? `not an IPv${family} address`;
       problems.add(`endpoints[${index}].addresses[0]`, `"${text}" is ${what}`);
     }

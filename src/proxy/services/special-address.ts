@@ -16,7 +16,8 @@ export function specialKind(address: string): string | undefined {
   const local = localKind(address);
   if (local !== undefined) return local;
   // fe80::/10 reaches to febf.
-  if (address.startsWith('169.254.') || /^fe[89ab].:/.test(address)) return 'a link-local address';
-  if (address.startsWith('224.0.0.') || /^ff.2:/.test(address)) return 'a link-local multicast address';
+  const isV6 = address.includes(':');
+  if (isV6 ? /^fe[89ab].:/.test(address) : address.startsWith('169.254.')) return 'a link-local address';
+  if (isV6 ? /^ff.2:/.test(address) : address.startsWith('224.0.0.')) return 'a link-local multicast address';
   return undefined;
 }
