@@ -45,7 +45,7 @@ export function addPodInterface(
 ): AddResult {
   const netns = openContainer(request.netns);
   try {
-    // Chosen here, so that it need not be read back; and udev leaves alone what was chosen.
+    // Chosen here, so that it need not be read back.
     const mac = wish.mac ?? randomMac();
     const { host, bridge } = makeHostSide(kernels.node, request, { ...wish, mac }, netns);
     try {

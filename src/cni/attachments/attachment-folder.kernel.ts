@@ -13,7 +13,7 @@ let disk = '';
 
 beforeEach(() => {
   disk = mkdtempSync(join(tmpdir(), 'fnt-small-disk-'));
-  runSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'none', disk]);
+  runSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', disk]);
 });
 afterEach(() => {
   runSync('umount', ['-l', disk]);
@@ -36,7 +36,7 @@ test('a full disk refuses a record and keeps the others; records go from it all 
   const path = join(disk, 'cbr0');
   const folder = AttachmentFolder.open(path, logger);
   folder.put(record(0));
-  writeFileSync(join(disk, 'filler'), Buffer.alloc(40_000));
+  writeFileSync(join(disk, 'filler'), Buffer.alloc(230_000));
   const put = (): void => {
     for (let n = 1; n < 100; n += 1) folder.put(record(n));
   };
@@ -53,4 +53,19 @@ test('a full disk refuses a record and keeps the others; records go from it all 
   rmSync(join(disk, 'filler'));
   folder.put(record(200));
   expect(idsOnDisk()).toEqual([...kept.slice(1), 'c200']);
+});
+
+test('records go from a full disk also when there is no room to make the file shorter', () => {
+  const path = join(disk, 'cbr0');
+  const folder = AttachmentFolder.open(path, logger);
+  for (let n = 0; n < 60; n += 1) folder.put(record(n));
+  writeFileSync(join(disk, 'filler'), Buffer.alloc(256_000 - 60 * 3300 - 16_000));
+  for (let n = 0; n < 55; n += 1) {
+    folder.delete(record(n));
+    const left = AttachmentFolder.open(path, logger).all();
+    expect(left.map(({ containerId }) => containerId)).toEqual(
+      folder.all().map(({ containerId }) => containerId),
+    );
+  }
+  expect(folder.size).toBe(5);
 });

@@ -86,19 +86,21 @@ export class Journal {
     const lines = texts.map((text) => Buffer.from(`${text}\n`, 'utf8'));
     const temporary = `${this.path}.tmp`;
     try {
+      const data = Buffer.concat(lines);
       const fd = openSync(temporary, 'w', 0o600);
+      let inode: number;
       try {
-        const data = Buffer.concat(lines);
         if (writeSync(fd, data) < data.length) throw diskFull(this.path);
-        this.#inode = fstatSync(fd).ino;
-        this.#size = data.length;
+        inode = fstatSync(fd).ino;
       } finally {
         closeSync(fd);
       }
       renameSync(temporary, this.path);
+      // Not before: where it fails, the file that is there goes on being written.
+      this.#inode = inode;
+      this.#size = data.length;
     } catch (error) {
       rmSync(temporary, { force: true });
-      this.#inode = undefined;
       throw error;
     }
     let at = 0;
