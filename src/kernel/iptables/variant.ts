@@ -3,7 +3,8 @@ import { CommandError, run } from '../exec/run.ts';
 import type { IptablesVariant } from './objects.ts';
 
 /** kubelet makes one of them in the mangle table, for others to see which variant the node uses. */
-const HINT = /^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) /m;
+const HINTS = ['KUBE-IPTABLES-HINT', 'KUBE-KUBELET-CANARY'] as const;
+const HINT = new RegExp(`^:(?:${HINTS.join('|')}) `, 'm');
 const TIMEOUT_MS = 120_000;
 
 export interface VariantChoice {
@@ -23,31 +24,45 @@ export async function chooseVariant(
   netns?: number,
 ): Promise<VariantChoice> {
   if (wanted !== undefined) return { variant: wanted, why: 'as configured' };
+  const hint = await nftHint(netns);
+  if (hint === true) return { variant: 'nft', why: "kubelet's chains are there" };
   // Tables of ip_tables are not named: asking for one makes the kernel create it.
-  const mangle = await saveBoth('nft', ['-t', 'mangle'], netns);
-  if (mangle !== undefined && HINT.test(mangle)) return { variant: 'nft', why: "kubelet's chains are there" };
-  const legacy = await saveBoth('legacy', [], netns);
-  if (legacy === undefined && mangle === undefined) throw missing();
+  const legacy = await saveBoth('legacy', netns);
+  if (legacy === undefined && hint === undefined) throw missing();
   if (legacy === undefined) return { variant: 'nft', why: 'the other is not installed' };
   if (HINT.test(legacy)) return { variant: 'legacy', why: "kubelet's chains are there" };
-  if (mangle === undefined) return { variant: 'legacy', why: 'the other is not installed' };
-  const nft = (await saveBoth('nft', [], netns)) ?? '';
+  if (hint === undefined) return { variant: 'legacy', why: 'the other is not installed' };
+  const nft = (await saveBoth('nft', netns)) ?? '';
   const [ofLegacy, ofNft] = [countRules(legacy), countRules(nft)];
   if (ofLegacy > ofNft) return { variant: 'legacy', why: `it has ${ofLegacy} rules, the other ${ofNft}` };
   return { variant: 'nft', why: `it has ${ofNft} rules, the other ${ofLegacy}` };
 }
 
+/** Whether nf_tables has kubelet's chains: asked for by name, as to print a table takes as long as it is large. */
+async function nftHint(netns: number | undefined): Promise<boolean | undefined> {
+  const options = { timeoutMs: TIMEOUT_MS, ...(netns === undefined ? {} : { netns }) };
+  let isInstalled = false;
+  for (const tool of ['iptables-nft', 'ip6tables-nft']) {
+    for (const chain of HINTS) {
+      try {
+        await run(tool, ['--wait', '30', '-t', 'mangle', '-S', chain, '1'], options);
+        return true;
+      } catch (error) {
+        if (!(error instanceof CommandError)) throw error;
+        if (error.code === 'COMMAND_FAILED') isInstalled = true;
+      }
+    }
+  }
+  return isInstalled ? false : undefined;
+}
+
 /** What both families have; undefined when the programs are not installed. */
-async function saveBoth(
-  variant: IptablesVariant,
-  args: readonly string[],
-  netns: number | undefined,
-): Promise<string | undefined> {
+async function saveBoth(variant: IptablesVariant, netns: number | undefined): Promise<string | undefined> {
   const options = { timeoutMs: TIMEOUT_MS, ...(netns === undefined ? {} : { netns }) };
   let text: string | undefined;
   for (const tool of ['iptables', 'ip6tables']) {
     try {
-      text = (text ?? '') + (await run(`${tool}-${variant}-save`, args, options)).stdout;
+      text = (text ?? '') + (await run(`${tool}-${variant}-save`, [], options)).stdout;
     } catch (error) {
       // A kernel without this packet filter or family has nothing there, and that is the answer.
       if (!(error instanceof CommandError)) throw error;
