@@ -156,9 +156,10 @@ export class NodeNetwork {
     if (node === undefined) this.#waitsFor = `node ${nodeName} is not registered with the API server`;
     this.#node = node ?? this.#node;
     if (node === undefined) return;
-    // A store that hands out subnets has to hear first who asks: until then the node has what it had.
+    // etcd has to hear first who asks: until then the node has what it had. A Node object says what it has.
     const isLost = node.problems.some(({ code }) => code === 'SUBNET_LOST');
-    if (node.podCidrs.size > 0 || isLost) this.#remembered = undefined;
+    const isTold = this.#config.store.etcd === undefined || node.podCidrs.size > 0 || isLost;
+    if (isTold) this.#remembered = undefined;
     this.#queue.add(CONFIGURE);
   }
 

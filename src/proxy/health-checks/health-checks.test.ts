@@ -51,7 +51,10 @@ beforeEach(async () => {
   checks.listenOn(LOOPBACK);
 });
 
-afterEach(() => checks.close());
+afterEach(() => {
+  vi.useRealTimers();
+  checks.close();
+});
 
 function set(service: string, healthCheckNodePort: number, portName = ''): void {
   const id = `${service}:80${portName}/TCP/4`;
