@@ -55,7 +55,9 @@ interface ListPage<T> {
   readonly inProtobuf?: boolean;
 }
 
+/** Objects of a page; in protobuf so many take half of the bytes that the others take in JSON. */
 const PAGE_SIZE = 250;
+const PROTOBUF_PAGE_SIZE = 500;
 
 /** The Kubernetes API, typed. Refusals are thrown as ApiError, everything else as FlatnetError. */
 export class ApiClient {
@@ -95,7 +97,8 @@ export class ApiClient {
     project: (object: T, inProtobuf: boolean) => P,
   ): Promise<ListResult<P>> {
     try {
-      return await this.#listPages(type, options, project, PAGE_SIZE);
+      const pageSize = options.protobuf === undefined ? PAGE_SIZE : PROTOBUF_PAGE_SIZE;
+      return await this.#listPages(type, options, project, pageSize);
     } catch (error) {
       // The continuation expired between two pages (compaction): all at once is what is left.
       if (!hasStatus(error, 410)) throw error;
