@@ -215,6 +215,7 @@ describe('the worker', () => {
     const network = here.startAgent();
     expect(network.failure).toBeUndefined();
     expect(unanswered(await pinging)).toEqual([]);
+    expect(await here.ping('-c 1 -W 5 10.244.2.2')).toContain('1 received');
     expect(pid(here)).toBe(before);
   });
 

@@ -322,6 +322,7 @@ test('an agent that starts anew adopts: no packet is lost, the processes are the
     await a.run('sleep', '0.5');
   }
   expect(unanswered(await pinging)).toEqual([]);
+  await a.run('ping', '-c', '1', '-W', '5', b.pod);
   expect(a.daemons()).toEqual(before);
 });
 
