@@ -4,7 +4,7 @@ import type { ProtoReader } from './reader.ts';
  * What is read of a field: text, int32, bool; of a map of texts the values at some keys; of a message some fields, or
  * what a function makes of it; a list of one for what may stand there repeatedly.
  */
-export type ProtoKind =
+type ProtoKind =
   | 'text'
   | 'integer'
   | 'boolean'
@@ -14,7 +14,7 @@ export type ProtoKind =
   | ProtoFields;
 
 /** Reads a message that ends at `end`, for the sake of time: what there are a hundred thousand of. */
-export type ReadMessage = (reader: ProtoReader, end: number) => unknown;
+type ReadMessage = (reader: ProtoReader, end: number) => unknown;
 
 /** By name in JSON: number and kind. */
 export interface ProtoFields {
