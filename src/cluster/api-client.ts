@@ -291,7 +291,6 @@ export class ApiClient {
 
 const encode = encodeURIComponent;
 
-/** Items of lists carry neither apiVersion nor kind; here every object does. */
 /** Something else in the server's place may well answer 200: taken for an empty list it would delete everything. */
 function requireList(type: ResourceType, page: ListPage<unknown> | null): void {
   const items: unknown = page?.items;

@@ -36,12 +36,14 @@ export interface ProtoListPage {
 /** Throws API_BAD_PROTOBUF; so does whoever goes through the items. */
 export function readListPage(doing: string, bytes: Buffer, message: ProtoMessage): ProtoListPage {
   const reader = new ProtoReader(doing, bytes);
-  let metadata = {};
+  let metadata: ProtoListPage['metadata'] = {};
   const items: ByteRange[] = [];
   for (const { number, start, end } of reader.fields(rawOf(bytes, reader))) {
     if (number === LIST_METADATA) metadata = reader.message(LIST_META, { start, end });
     else if (number === LIST_ITEMS) items.push({ start, end });
   }
+  // Another message that is taken for an empty list would delete everything.
+  if (metadata.resourceVersion === undefined) throw reader.malformed();
   return { metadata, items: readItems(reader, message, items) };
 }
 

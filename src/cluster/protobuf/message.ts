@@ -4,14 +4,7 @@ import type { ProtoReader } from './reader.ts';
  * What is read of a field: text, int32, bool; of a map of texts the values at some keys; of a message some fields, or
  * what a function makes of it; a list of one for what may stand there repeatedly.
  */
-type ProtoKind =
-  | 'text'
-  | 'integer'
-  | 'boolean'
-  | ProtoMap
-  | ReadMessage
-  | readonly [ProtoKind]
-  | ProtoFields;
+type ProtoKind = 'text' | 'integer' | 'boolean' | ProtoMap | ReadMessage | readonly [ProtoKind] | ProtoFields;
 
 /** Reads a message that ends at `end`, for the sake of time: what there are a hundred thousand of. */
 type ReadMessage = (reader: ProtoReader, end: number) => unknown;

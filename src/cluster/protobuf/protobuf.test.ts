@@ -88,7 +88,7 @@ describe('lists in protobuf', () => {
   test('bytes that are cut off or altered end in an error or in other values, in nothing else', () => {
     fc.assert(
       fc.property(object, fc.nat(), fc.nat(255), fc.boolean(), (one, at, byte, cut) => {
-        const page = encodeListAnswer({}, [encodeMessage(MESSAGE, one)]);
+        const page = encodeListAnswer({ resourceVersion: '7' }, [encodeMessage(MESSAGE, one)]);
         const bad = cut ? page.subarray(0, at % page.length) : Buffer.from(page);
         if (!cut) bad[at % page.length] = byte;
         const code = failureOf(() => items(bad));
@@ -167,8 +167,11 @@ describe('the client', () => {
     });
   });
 
-  test('tells of what is no protobuf', async () => {
-    server.misbehave(inProtobuf(200, Buffer.from('<html>')));
+  test.each([
+    ['no protobuf', Buffer.from('<html>')],
+    ['no list', encodeAnswer(STATUS, { message: 'well', code: 200 })],
+  ])('tells of what is %s', async (_, body) => {
+    server.misbehave(inProtobuf(200, body));
     await expect(list()).rejects.toMatchObject({ code: 'API_BAD_PROTOBUF' });
   });
 });
