@@ -13,7 +13,7 @@ beforeEach(async () => {
 });
 afterEach(async () => rm(folder, { recursive: true }));
 
-const memory = (changes: Partial<{ store: string; nodeName: string }> = {}): NodeMemory =>
+const memory = (changes: Partial<{ store: string; nodeName: string; bootIdFile: string }> = {}): NodeMemory =>
   new NodeMemory({
     subnetFile: join(folder, 'subnet.env'),
     store: 'etcd /coreos.com/network',
@@ -43,6 +43,15 @@ test('what the store told is known after a restart, and root alone may read it',
   await memory().keep(KNOWN);
   expect(await memory().recall()).toEqual(KNOWN);
   expect((await stat(join(folder, 'flatnet-node.json'))).mode & 0o777).toBe(0o600);
+});
+
+test('after a boot it knows nothing, wherever the file is', async () => {
+  const bootIdFile = join(folder, 'boot_id');
+  await writeFile(bootIdFile, 'one\n');
+  await memory({ bootIdFile }).keep(KNOWN);
+  expect(await memory({ bootIdFile }).recall()).toEqual(KNOWN);
+  await writeFile(bootIdFile, 'two\n');
+  expect(await memory({ bootIdFile }).recall()).toBeUndefined();
 });
 
 test('of another store or another node nothing is believed', async () => {

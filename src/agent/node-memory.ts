@@ -18,6 +18,8 @@ export interface Remembered {
 }
 
 const FILE = 'flatnet-node.json';
+/** Another one after every boot (random(4)). */
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 
 const parsed = <T>(parse: (text: string) => T | undefined) =>
   z.string().transform((text, context): T => {
@@ -32,6 +34,7 @@ const cidr = parsed((text) => Cidr.tryParse(text));
 const family = z.union([z.literal(4), z.literal(6)]);
 
 const schema = z.object({
+  boot: z.string(),
   store: z.string(),
   node: z.string(),
   networkText: z.string().optional(),
@@ -43,17 +46,19 @@ const schema = z.object({
 });
 
 export interface NodeMemoryOptions {
-  /** Its folder is the memory's, too: what is there is gone after a boot, when others may have had the subnet. */
+  /** Its folder is the memory's, too. */
   readonly subnetFile: string;
   /** Which store it is; what another one has told is not believed. */
   readonly store: string;
   readonly nodeName: string;
   readonly logger: Logger;
+  readonly bootIdFile?: string;
 }
 
 /**
  * What the store has told this node last, on its disk beside subnet.env: a node that is started while the store is
- * away goes on with it. Readable by root alone, as a net-conf.json may have a preshared key.
+ * away goes on with it. Not after a boot, when others may long have had the subnet. Readable by root alone, as a
+ * net-conf.json may have a preshared key.
  */
 export class NodeMemory {
   readonly #options: NodeMemoryOptions;
@@ -72,7 +77,8 @@ export class NodeMemory {
     if (text === undefined) return undefined;
     try {
       const found = schema.parse(JSON.parse(text));
-      if (found.store !== store || found.node !== nodeName) return undefined;
+      if (found.store !== store || found.node !== nodeName || found.boot !== (await this.#boot()))
+        return undefined;
       this.#kept = text;
       return { networkText: found.networkText, node: ownNode(found), clusterMtu: found.clusterMtu };
     } catch (error) {
@@ -86,6 +92,7 @@ export class NodeMemory {
     const { store, nodeName, logger } = this.#options;
     const { podCidrs, internalIps, publicIpOverwrites, published } = node;
     const text = `${JSON.stringify({
+      boot: await this.#boot(),
       store,
       node: nodeName,
       networkText,
@@ -105,6 +112,10 @@ export class NodeMemory {
         'a start while the store is away will have to wait for it',
       );
     }
+  }
+
+  async #boot(): Promise<string> {
+    return (await readFile(this.#options.bootIdFile ?? BOOT_ID, 'utf8')).trim();
   }
 }
 

@@ -80,7 +80,12 @@ async function openEtcd(
   { config, nodeName, kernel, logger }: StoreContext,
   signal: AbortSignal,
 ): Promise<OpenedStore> {
-  const memory = new NodeMemory({ ...config, nodeName, store: `etcd ${prefix}`, logger });
+  const memory = new NodeMemory({
+    ...config,
+    nodeName,
+    store: `etcd ${access.endpoints.map(({ address }) => address).join()} ${prefix}`,
+    logger,
+  });
   const remembered = await memory.recall();
   // Loaded only where it is used: gRPC alone takes several megabytes.
   const { EtcdClient } = await import('../etcd/etcd-client.ts');

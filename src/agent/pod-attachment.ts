@@ -11,7 +11,6 @@ import type { PodFeature } from '../cni/pod-feature.ts';
 import { routeToPod } from '../cni/pod-interface.ts';
 import { changePodMtu } from '../cni/pod-mtu.ts';
 import { POD_ROUTE_PROTOCOL } from '../cni/pod-routes.ts';
-import type { ContainerAddress } from '../cni/protocol/result.ts';
 import { routeStrandedPods } from '../cni/stranded-pods.ts';
 import { blackholeUnused, withoutBlackholes } from '../cni/unused-addresses.ts';
 import { describeError } from '../errors/flatnet-error.ts';
@@ -85,9 +84,7 @@ export class PodAttachment {
   /** Interfaces of pods with addresses that are not of this node's range (any more). */
   get stranded(): AttachmentRecord[] {
     if (this.#wish === undefined) return [];
-    const { podCidrs } = this.#wish;
-    const isOwn = ({ ip }: ContainerAddress): boolean => podCidrs.some((cidr) => cidr.contains(ip));
-    return this.records().filter(({ addresses }) => !addresses.every(isOwn));
+    return this.records().filter((record) => this.#isForeign(record));
   }
 
   /** Restores what pods had, then looks for pods that vanished, until the signal is aborted. */
@@ -267,6 +264,12 @@ export class PodAttachment {
     }
   }
 
+  /** Whether it has addresses that are not of this node's range. */
+  #isForeign({ addresses }: AttachmentRecord): boolean {
+    const podCidrs = this.#wish?.podCidrs ?? [];
+    return !addresses.every(({ ip }) => podCidrs.some((cidr) => cidr.contains(ip)));
+  }
+
   #opened(): { readonly attacher: Attacher; readonly folder: AttachmentFolder } {
     if (this.#attacher !== undefined) return this.#attacher;
     const { kernels, logger, dataDir, networkName: network, features = [] } = this.#options;
@@ -279,8 +282,9 @@ export class PodAttachment {
       features: [...features, new Aliases(`${path}.hosts`)],
       network,
       logger,
-      onForeignRemoved: () => {
-        if (this.#running !== undefined) this.#repairSoon(this.#running);
+      onRemoved: (record) => {
+        // Its gateway or its route may be nobody's any more.
+        if (this.#running !== undefined && this.#isForeign(record)) this.#repairSoon(this.#running);
       },
     });
     this.#attacher = { attacher, folder };

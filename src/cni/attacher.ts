@@ -34,8 +34,8 @@ export interface AttacherOptions {
   /** Name of the network whose reservations stand in the node's own folder. */
   readonly network: string;
   readonly logger: Logger;
-  /** A pod with addresses of ranges of its own has gone: its gateway may be nobody's any more. */
-  readonly onForeignRemoved?: () => void;
+  /** The interface of a pod has gone, and what was remembered of it. */
+  readonly onRemoved?: (record: AttachmentRecord) => void;
 }
 
 /**
@@ -218,7 +218,7 @@ export class Attacher {
     const pool = record?.pool ?? (config === undefined ? undefined : quietPool(config));
     if (pool !== undefined) addresses.release(target, pool);
     attachments.delete(target);
-    if (record?.pool !== undefined) this.#options.onForeignRemoved?.();
+    if (record !== undefined) this.#options.onRemoved?.(record);
   }
 
   async #removeAll(targets: readonly Attachment[], config?: DelRequest['config']): Promise<number> {

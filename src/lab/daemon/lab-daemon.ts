@@ -199,6 +199,7 @@ export class LabDaemon {
   async #waitForNodes(client: ApiClient, signal: AbortSignal): Promise<void> {
     let told = -1;
     let askAt = Date.now() + ASK_EVERY_MS;
+    let telling = Promise.resolve();
     while (!signal.aborted) {
       const { items } = await client.list(NODES);
       const isReady = new Set(items.filter(hasBecomeReady).map(({ metadata }) => metadata?.name));
@@ -207,8 +208,10 @@ export class LabDaemon {
       told = ready;
       if (ready >= this.#lab.nodes) return;
       if (Date.now() > askAt) {
-        await this.#tellWhy(this.#record.nodes.filter(({ name }) => !isReady.has(name)));
         askAt = Date.now() + ASK_EVERY_MS;
+        const waiting = this.#record.nodes.filter(({ name }) => !isReady.has(name));
+        // Beside: nodes may be Ready before those that are not have answered.
+        telling = telling.then(async () => this.#tellWhy(waiting));
       }
       await sleep(50, signal);
     }

@@ -36,14 +36,15 @@ export function repairRows(subject: Subject, scene: () => Scene): void {
       new SteadyStream(here, scene().party(to), family),
       new SteadyStream(scene().party(to), here, family),
     ]);
+    let ends: Awaited<ReturnType<SteadyStream['end']>>[] = [];
     try {
       await node.stopAgent('SIGKILL');
       node.startAgent();
       await node.ready(60_000 * SLOWNESS);
     } finally {
-      const ends = await Promise.all(streams.map(async (stream) => stream.end()));
-      expect(ends.flatMap(({ lost, refused }) => [...lost, ...refused])).toEqual([]);
+      ends = await Promise.all(streams.map(async (stream) => stream.end()));
     }
+    expect(ends.flatMap(({ lost, refused }) => [...lost, ...refused])).toEqual([]);
     expect(entries(node)).toEqual(before);
     expect(devices.map((device) => node.kernel.link(device)?.index)).toEqual(indexes);
   });
