@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { run } from '../../kernel/exec/run.ts';
 import { NodeFixture } from '../fixture/node-fixture.ts';
 import { DEFAULT_PATH, resolveImage } from '../images/catalogue.ts';
@@ -95,6 +95,17 @@ describe('a container', () => {
     const { text } = await output(['sh', '-c', 'ls -A /tmp /home; ls /sys/class/net; echo x >/dev/stdout']);
     expect(text).not.toContain('flatnet-node-');
     expect(text).toMatch(/lo\nx\n$/);
+  });
+
+  test('is given input bit by bit, and says what it reads at once', async () => {
+    // cat copies by sendfile(2); from a socket it would hold the pipe's lock, and who reads that be stopped for good.
+    const { container, log } = await start(['cat'], { stdin: true });
+    for (const line of ['one\n', 'two\n', 'three\n']) {
+      container.streams.stdin?.write(line);
+      await vi.waitFor(() => expect(readFileSync(log.path, 'utf8')).toContain(` ${line}`));
+    }
+    container.streams.stdin?.end();
+    expect((await container.exited).exitCode).toBe(0);
   });
 
   test('mounts read-only and through symbolic links', async () => {

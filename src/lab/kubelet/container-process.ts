@@ -151,20 +151,28 @@ interface Spawned {
 
 /**
  * Pipes of our own: those that Node.js makes for children are sockets, and a socket cannot be opened again as
- * /dev/stdout, as many images do with their log files.
+ * /dev/stdout, as many images do with their log files. Nor may the input be one: sendfile(2) from a socket to a pipe,
+ * as busybox's cat copies, keeps the pipe locked while it waits for input, and whoever reads the pipe, uninterruptibly.
  */
 function spawnOnPipes(command: readonly string[], run: ContainerRun): Spawned {
   const [stdout, stdoutEnd] = outputPipe(run.log, 'stdout');
   const [stderr, stderrEnd] = outputPipe(run.log, 'stderr');
+  const [stdin, stdinEnd] = run.stdin ? inputPipe() : [];
   const child = spawn(tool('nsenter'), command, {
-    stdio: [run.stdin ? 'pipe' : 'ignore', stdoutEnd, stderrEnd, 'pipe'],
+    stdio: [stdinEnd ?? 'ignore', stdoutEnd, stderrEnd, 'pipe'],
     env: { PATH: process.env['PATH'] },
   });
-  close(stdoutEnd);
-  close(stderrEnd);
+  for (const end of [stdinEnd, stdoutEnd, stderrEnd]) if (end !== undefined) close(end);
+  child.once('exit', () => stdin?.destroy());
+  return { child, streams: { stdin, stdout, stderr, terminal: undefined } };
+}
+
+function inputPipe(): [Socket, number] {
+  const [from, to] = pipe();
+  const stream = new Socket({ fd: to, readable: false, writable: true });
   // A program may end without having read everything.
-  child.stdin?.on('error', () => undefined);
-  return { child, streams: { stdin: child.stdin ?? undefined, stdout, stderr, terminal: undefined } };
+  stream.on('error', () => undefined);
+  return [stream, from];
 }
 
 function spawnOnTerminal(command: readonly string[], run: ContainerRun): Spawned {
