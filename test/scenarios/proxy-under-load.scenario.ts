@@ -10,7 +10,7 @@ const NODES = ['node-1', 'node-2'];
 const MODES = ['iptables', 'nftables'] as const;
 const RATE = 1000;
 const SECONDS = 18;
-const DELETE_EVERY_MS = 1200;
+const DELETE_EVERY_MS = 1500;
 
 // ipvs is in proxy-ipvs.scenario.ts: this machine's kernel may not have it.
 const WAY = ['iptables', 'userspace', 'nftables', 'userspace', 'iptables', 'nftables'] as const;
