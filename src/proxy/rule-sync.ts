@@ -43,7 +43,7 @@ interface Replacement {
 }
 
 /** A repair has to be there within 5 seconds, also where the kernel tells nothing. */
-const AUDIT_INTERVAL_MS = 2_500;
+const AUDIT_INTERVAL_MS = 2_000;
 /** What the model had new concerned no Service that there is. */
 const NOTHING: SyncReport = { describe: () => [], conflicts: [] };
 /** The kernel tells of our own changes too: so many calls are one question. */

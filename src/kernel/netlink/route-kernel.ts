@@ -56,8 +56,8 @@ export interface RouteKernel {
   /** By index or name; undefined when there is none. */
   link(reference: number | string): Link | undefined;
   /**
-   * Returns the link as it is then (a bridge's new port perhaps without `port`), except when it was made in another
-   * namespace (`netns`): undefined. EEXIST.
+   * Returns the link as it is then (a bridge's new port perhaps without `port`, `operState` perhaps not yet found out),
+   * except when it was made in another namespace (`netns`): undefined. EEXIST.
    */
   addLink(link: NewLink): Link | undefined;
   changeLink(index: number, change: LinkChange): void;

@@ -137,12 +137,13 @@ export class UserspaceFamily implements ServingFamily {
       const nat = await iptables.missingChains('nat', [CHAINS.portalsContainer]);
       return nat.length > 0 || (await iptables.missingChains('filter', [CHAINS.nonLocal])).length > 0;
     }
-    // Nobody tells of changes: what was intact when it was looked at closely has not changed since.
+    // Nobody tells of changes: what was intact when it was looked at closely, and was not changed here since, is
+    // another's doing when it is different.
     const text = await this.#ownLines();
     if (text === this.#intact) return false;
-    if (await this.#isSpoiled()) return true;
-    this.#intact = text;
-    return false;
+    const foreign = this.#intact !== undefined || (await this.#isSpoiled());
+    this.#intact = foreign ? undefined : text;
+    return foreign;
   }
 
   async #ownLines(): Promise<string> {
@@ -202,7 +203,9 @@ export class UserspaceFamily implements ServingFamily {
   }
 
   async #apply(changes: readonly IptablesChange[]): Promise<void> {
-    if (changes.length > 0) await this.#kernels.iptables.apply(changes);
+    if (changes.length === 0) return;
+    this.#intact = undefined;
+    await this.#kernels.iptables.apply(changes);
   }
 
   #report({ conflicts, failures }: FamilyUpdate, changes: readonly IptablesChange[]): FamilyReport {
