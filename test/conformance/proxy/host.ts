@@ -4,6 +4,7 @@ import { bindUdp, listenTcp, tcpSocket } from '../../../src/kernel/netns/listen.
 import { createNetns, deleteNetns, Netns } from '../../../src/kernel/netns/netns.ts';
 import { Ip } from '../../../src/net/ip.ts';
 import type { Protocol } from '../../../src/proxy/services/service-spec.ts';
+import { INSIDE_UML } from '../../uml/uml.ts';
 import { SctpPeer } from './sctp-peer.ts';
 
 /** What a caller gets: who answered, and what that one saw. */
@@ -28,6 +29,10 @@ type Answer = Omit<CallResult, 'ms'>;
 /** Of RFC 862, but with its name in front. */
 const ECHO_PORT = 7;
 
+/** Beside the node ports. */
+const FIRST_OWN_PORT = 33_000;
+const LAST_OWN_PORT = 60_999;
+
 /** A network namespace whose programs answer and call; they all live in this process. */
 export class Host {
   readonly name: string;
@@ -36,6 +41,7 @@ export class Host {
   readonly #closers: (() => void)[] = [];
   readonly #udpFlows = new Map<string, Promise<dgram.Socket>>();
   #sctp: SctpPeer | undefined;
+  #ownPort = FIRST_OWN_PORT;
 
   constructor(prefix: string, name: string) {
     this.name = name;
@@ -119,8 +125,25 @@ export class Host {
     const options = { fd, readable: true, writable: true, pauseOnCreate: true };
     const socket = new net.Socket(options);
     socket.once('connect', () => socket.resume());
-    socket.connect({ host, port, family, ...(localAddress === undefined ? {} : { localAddress }) });
+    const localPort = this.#unusedPort();
+    socket.connect({
+      host,
+      port,
+      family,
+      localPort,
+      ...(localAddress === undefined ? {} : { localAddress }),
+    });
     return socket;
+  }
+
+  /**
+   * A local port that nothing has called from; 0, any, where it does not matter. IPVS knows an answer by client and real
+   * server alone: of two flows from one port, by two addresses, to one endpoint the first is never answered.
+   */
+  #unusedPort(): number {
+    if (!INSIDE_UML) return 0;
+    this.#ownPort = this.#ownPort === LAST_OWN_PORT ? FIRST_OWN_PORT : this.#ownPort + 1;
+    return this.#ownPort;
   }
 
   async #callTcp(host: string, port: number, options: CallOptions, signal: AbortSignal): Promise<Answer> {
@@ -168,14 +191,17 @@ export class Host {
   }
 
   /** A connected socket: only such a one is told of ICMP errors. */
-  async #udpSocket(host: string, port: number, { localPort = 0, localAddress }: CallOptions) {
+  async #udpSocket(host: string, port: number, options: CallOptions) {
+    const { localPort, localAddress } = options;
     const { family } = Ip.parse(host);
     const any = family === 4 ? '0.0.0.0' : '::';
     const socket = dgram.createSocket({ type: family === 4 ? 'udp4' : 'udp6' });
-    const fd = bindUdp(Ip.parse(localAddress ?? any), localPort, { netns: this.netns.fd });
+    const fd = bindUdp(Ip.parse(localAddress ?? any), localPort ?? this.#unusedPort(), {
+      netns: this.netns.fd,
+    });
     socket.bind({ fd });
     await new Promise<void>((resolve) => socket.connect(port, host, () => resolve()));
-    if (localPort !== 0) this.#closers.push(() => socket.close());
+    if (localPort !== undefined) this.#closers.push(() => socket.close());
     return socket;
   }
 }
