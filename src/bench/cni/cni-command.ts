@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { createNetns, deleteNetns } from '../../kernel/netns/netns.ts';
 import { BenchMachine } from '../agent/bench-machine.ts';
 import { FlatnetNetwork } from './flatnet-network.ts';
 import { PluginNetwork, type CniCommand } from './plugin-network.ts';
+import { countUpTo } from '../count.ts';
+import { quantile } from '../statistics.ts';
 
 interface Flags {
   readonly rounds: number;
@@ -33,9 +35,9 @@ export function command(): Command {
         'host-local, each on a node of its own (a network namespace) and by turns: ADD and DEL of one pod, then of many\n' +
         'at once. Times are from the start of the process to its end.',
     )
-    .option('--rounds <n>', 'pods one after the other, for each', positive, 200)
-    .option('--parallel <n>', 'pods at once', positive, 100)
-    .option('--parallel-rounds <n>', 'how often that many at once, for each', positive, 5)
+    .option('--rounds <n>', 'pods one after the other, for each', countUpTo(10_000), 200)
+    .option('--parallel <n>', 'pods at once', countUpTo(10_000), 100)
+    .option('--parallel-rounds <n>', 'how often that many at once, for each', countUpTo(10_000), 5)
     .option('--plugins <folder>', 'where bridge and host-local stand', '/usr/lib/cni')
     .option('--json', 'print one JSON object')
     .action(bench);
@@ -164,15 +166,4 @@ function report(flags: Flags, single: Record<Which, Times>, many: Record<Which, 
     const cells = rest.map((cell, index) => cell.padStart(widths[index + 1] ?? 0));
     process.stdout.write(`${[first.padEnd(widths[0] ?? 0), ...cells].join('  ')}\n`);
   }
-}
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? Number.NaN;
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value > 0 && value <= 10_000) return value;
-  throw new InvalidArgumentError('must be a whole number from 1 to 10000');
 }

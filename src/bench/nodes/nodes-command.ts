@@ -9,6 +9,9 @@ import { ROUTE_PROTOCOL } from '../../podnet/backends/kernel-entries.ts';
 import { sleep } from '../../timing/backoff.ts';
 import { BenchAgent } from '../agent/bench-agent.ts';
 import { cpuTime, residentMb } from '../agent/process-usage.ts';
+import { countUpTo } from '../count.ts';
+
+const positive = countUpTo(Infinity);
 
 interface Flags {
   readonly nodes: readonly number[];
@@ -146,10 +149,4 @@ function sizes(text: string): number[] {
     if (count <= MOST_NODES) return count;
     throw new InvalidArgumentError(`at most ${MOST_NODES} nodes`);
   });
-}
-
-function positive(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new InvalidArgumentError('use a whole number above 0');
 }

@@ -1,4 +1,4 @@
-import { median } from './measured-path.ts';
+import { median } from '../statistics.ts';
 
 /** By hand: without any rules, and with one masquerade rule and so the tracking of connections. */
 export type PathName = 'flatnet' | 'byHand' | 'byHandTracked';

@@ -17,6 +17,7 @@ import { measureThroughput } from './iperf.ts';
 import { buildManualPath } from './manual-path.ts';
 import type { MeasuredPath } from './measured-path.ts';
 import { measureTraffic } from './traffic/bench-traffic.ts';
+import { countUpTo } from '../count.ts';
 
 interface Flags {
   readonly backend: string;
@@ -56,8 +57,8 @@ export function command(): Command {
         .argParser(measures)
         .default(Object.keys(MEASURES), Object.keys(MEASURES).join(',')),
     )
-    .option('--rounds <n>', 'measurements of each path', positive, 9)
-    .option('--seconds <n>', 'length of one measurement', positive, 1)
+    .option('--rounds <n>', 'measurements of each path', countUpTo(3600), 9)
+    .option('--seconds <n>', 'length of one measurement', countUpTo(3600), 1)
     .option('--no-rules', "without Flatnet's rules: the encapsulation alone")
     .option('--json', 'one JSON object for each backend, one a line')
     .action(bench);
@@ -157,10 +158,4 @@ function measures(text: string): Measure[] {
     if (Object.hasOwn(MEASURES, name)) return name as Measure;
     throw new InvalidArgumentError(`there is no "${name}"; known are ${Object.keys(MEASURES).join(', ')}`);
   });
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value > 0 && value <= 3600) return value;
-  throw new InvalidArgumentError('must be a whole number from 1 to 3600');
 }

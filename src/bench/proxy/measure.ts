@@ -8,7 +8,8 @@ import { BenchCluster } from './bench-cluster.ts';
 import { BenchNetwork, LONE_POD_IP } from './bench-network.ts';
 import { BenchCalls } from './calls/bench-calls.ts';
 import { MeasuredProcess, type FirstSync } from './measured-process.ts';
-import { quantile, type ConnectTimes, type ProxyMeasurement } from './measurement.ts';
+import { quantile } from '../statistics.ts';
+import type { ConnectTimes, ProxyMeasurement } from './measurement.ts';
 import type { BenchMode, KernelView } from './modes/mode.ts';
 import { RecordedApi, SLICES_PATH } from './recorded-api.ts';
 import { clusterIp, SERVICE_PORT, serviceKey, TARGET_PORT } from './recorded-objects.ts';
@@ -172,7 +173,6 @@ export class ProxyBench {
     const after = process.cpu();
     await view.verify(this.#cluster);
     rssMb = Math.max(rssMb, process.residentMb());
-    times.sort((a, b) => a - b);
     return {
       changeMs: { p50: quantile(times, 0.5), p99: quantile(times, 0.99) },
       cpuMsPerChange: (after.ownMs - before.ownMs) / times.length,

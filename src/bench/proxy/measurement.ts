@@ -37,8 +37,3 @@ export function rounded(measurement: ProxyMeasurement): ProxyMeasurement {
     ),
   ) as ProxyMeasurement;
 }
-
-/** `sorted` ascending; `part` from 0 to 1. */
-export function quantile(sorted: readonly number[], part: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
-}

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { FlatnetError } from '../../errors/flatnet-error.ts';
 import { benchInUml, INSIDE_UML } from '../user-mode-linux.ts';
 import { measureProxy } from './measure.ts';
@@ -7,6 +7,9 @@ import { BENCH_MODES } from './modes/all-modes.ts';
 import { ipvsAvailable } from './modes/ipvs.ts';
 import type { BenchMode } from './modes/mode.ts';
 import { table } from './table.ts';
+import { countUpTo } from '../count.ts';
+
+const positive = countUpTo(Infinity);
 
 interface Options {
   readonly mode: string;
@@ -119,10 +122,4 @@ function progress(what: string): void {
 
 function collect(text: string, before: readonly number[]): readonly number[] {
   return [...before, ...text.split(',').map(positive)];
-}
-
-function positive(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new InvalidArgumentError('a whole number from 1 on is expected');
 }

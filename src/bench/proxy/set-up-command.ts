@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { countUpTo } from '../count.ts';
 import { benchInUml, INSIDE_UML } from '../user-mode-linux.ts';
 import { BENCH_MODES } from './modes/all-modes.ts';
 import { ipvsAvailable } from './modes/ipvs.ts';
@@ -6,8 +7,8 @@ import { compareSetUp, type SetUpComparison } from './set-up.ts';
 
 interface Options {
   readonly mode: string;
-  readonly services: string;
-  readonly rounds: string;
+  readonly services: number;
+  readonly rounds: number;
   readonly json?: boolean;
 }
 
@@ -24,8 +25,8 @@ export function command(): Command {
         .choices(BENCH_MODES.map(({ name }) => name))
         .default('nftables'),
     )
-    .option('--services <number>', 'how many are many', '10000')
-    .option('--rounds <number>', 'rounds of 2,000 connections to each target', '15')
+    .option('--services <number>', 'how many are many', countUpTo(Infinity), 10_000)
+    .option('--rounds <number>', 'rounds of 2,000 connections to each target', countUpTo(Infinity), 15)
     .option('--json', 'one JSON object')
     .action(bench);
 }
@@ -37,10 +38,19 @@ async function bench({ mode: name, services, rounds, json }: Options): Promise<v
     process.stdout.write(json === true ? `${JSON.stringify(comparison)}\n` : lines(comparison));
   };
   if (name !== 'ipvs' || INSIDE_UML || ipvsAvailable()) {
-    tell(await compareSetUp(mode, Number(services), Number(rounds)));
+    tell(await compareSetUp(mode, services, rounds));
     return;
   }
-  const args = ['set-up', '--mode', name, '--services', services, '--rounds', rounds, '--json'];
+  const args = [
+    'set-up',
+    '--mode',
+    name,
+    '--services',
+    String(services),
+    '--rounds',
+    String(rounds),
+    '--json',
+  ];
   await benchInUml(args, 'ip_vs ip_vs_rr dummy veth', (line) => tell(JSON.parse(line) as SetUpComparison));
 }
 

@@ -1,5 +1,6 @@
 import { withProxyBench, type ProxyBench, type ProxyScale } from './measure.ts';
-import { quantile, type ConnectTimes } from './measurement.ts';
+import { median } from '../statistics.ts';
+import type { ConnectTimes } from './measurement.ts';
 import type { BenchMode } from './modes/mode.ts';
 
 type Target = Exclude<keyof ConnectTimes, 'bare'>;
@@ -37,12 +38,6 @@ const scaleOf = (services: number): ProxyScale => ({
   connections: 2000,
   firstSyncTimeoutMs: 600_000,
 });
-
-const median = (values: number[]): number =>
-  quantile(
-    values.toSorted((a, b) => a - b),
-    0.5,
-  );
 
 type Times = Omit<ConnectTimes, 'bare'>;
 
