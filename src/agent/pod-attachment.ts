@@ -145,7 +145,7 @@ export class PodAttachment {
     const bridged = records.filter((record) => record.mode === 'bridge');
     const gateways = bridged.flatMap(({ addresses }) => gatewaysOf(addresses));
     const bridge = ensureBridge(kernels.node, { ...this.#wish, gateways });
-    const stranded = this.stranded.filter((record) => record.mode === 'bridge');
+    const stranded = bridged.filter((record) => this.#isForeign(record));
     routeStrandedPods(
       kernels.node,
       bridge.index,

@@ -45,7 +45,7 @@ export class Journal {
     try {
       fd = openSync(this.path, constants.O_RDONLY);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return [];
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw error;
     }
     try {
@@ -113,7 +113,7 @@ export class Journal {
     try {
       fd = openSync(this.path, constants.O_WRONLY);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return undefined;
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw error;
     }
     try {
@@ -138,6 +138,3 @@ function linesOf(data: Buffer): JournalLine[] {
 
 const diskFull = (path: string): Error =>
   Object.assign(new Error(`ENOSPC: no space left on device, write '${path}'`), { code: 'ENOSPC' });
-
-const errnoOf = (error: unknown): unknown =>
-  error instanceof Error && 'code' in error ? error.code : undefined;

@@ -8,6 +8,7 @@ import { bindUdp, listenTcp, tcpSocket } from '../../../kernel/netns/listen.ts';
 import { Cidr } from '../../../net/cidr.ts';
 import { Ip } from '../../../net/ip.ts';
 import { buildWorker, UdpNode } from './worker-fixture.ts';
+import { unanswered } from '../ping-answers.ts';
 
 let folder: string;
 let here: UdpNode;
@@ -305,15 +306,4 @@ function udpPacket(id: number, payload: number): Buffer {
   pseudo.writeUInt16BE(8 + payload, 10);
   packet.writeUInt16BE(0xffff - checksum(Buffer.concat([pseudo, packet.subarray(20)])), 26);
   return packet;
-}
-
-/**
- * Of what ping printed, the numbers below the last answered that have no answer. Later ones may only have been late:
- * ping waits for them for two round trips.
- */
-function unanswered(output: string): number[] {
-  const answered = new Set([...output.matchAll(/icmp_seq=(\d+) ttl/g)].map(([, number]) => Number(number)));
-  const last = Math.max(0, ...answered);
-  if (last < 100) throw new Error(`hardly any answer: ${output}`);
-  return Array.from({ length: last }, (_, index) => index + 1).filter((number) => !answered.has(number));
 }

@@ -23,6 +23,7 @@ import type { LocalFamily, LocalNode } from '../backend.ts';
 import { WireguardDriver } from './driver.ts';
 import { wireguardSchema } from './settings.ts';
 import { WireguardBackend } from './wireguard.ts';
+import { unanswered } from '../ping-answers.ts';
 
 /** A machine: network and mount namespaces (wireguard-go's sockets are files), and what the agent would run there. */
 class Machine {
@@ -357,15 +358,4 @@ describe('within 5 s is mended', () => {
 async function removePeers(machine: Machine): Promise<void> {
   for (const key of (await machine.run('wg', 'show', 'flannel-wg', 'peers')).trim().split('\n'))
     await machine.run('wg', 'set', 'flannel-wg', 'peer', key, 'remove');
-}
-
-/**
- * Of what ping printed, the numbers below the last answered that have no answer. Later ones may only have been late:
- * ping waits for them for two round trips.
- */
-function unanswered(output: string): number[] {
-  const answered = new Set([...output.matchAll(/icmp_seq=(\d+) ttl/g)].map(([, number]) => Number(number)));
-  const last = Math.max(0, ...answered);
-  if (last < 100) throw new Error(`hardly any answer: ${output}`);
-  return Array.from({ length: last }, (_, index) => index + 1).filter((number) => !answered.has(number));
 }
