@@ -1,7 +1,5 @@
 import * as z from 'zod';
 import { isInterfaceName, isNetworkName } from '../cni/protocol/identifiers.ts';
-import { Cidr } from '../net/cidr.ts';
-import { Ip } from '../net/ip.ts';
 import { isNoHostAnywhere } from '../net/no-host.ts';
 import { FlatnetError } from '../errors/flatnet-error.ts';
 import { interfacePattern } from '../podnet/interface-pattern.ts';
@@ -14,26 +12,13 @@ import { integer } from '../proxy/config/fields.ts';
 import { knownFields as kubeProxyFields } from '../proxy/config/parse.ts';
 import { resolveProxyFields } from '../proxy/config/proxy-config.ts';
 import { readConfigFile } from '../proxy/config/config-file.ts';
+import { cidr, ip } from './address-fields.ts';
 import { divisionWarnings, readNetConf } from './net-conf.ts';
 import { invalidConfig, readYaml } from '../proxy/config/read-yaml.ts';
 import { proxyFields } from '../proxy/config/schema.ts';
 
 const API_VERSION = 'flatnet.dev/v1alpha1';
 const KIND = 'AgentConfiguration';
-
-const cidr = z.string().transform((text, context): Cidr => {
-  const parsed = Cidr.tryParse(text);
-  if (parsed !== undefined) return parsed;
-  context.addIssue({ code: 'custom', message: `"${text}" is not a network in CIDR notation` });
-  return z.NEVER;
-});
-
-const ip = z.string().transform((text, context): Ip => {
-  const parsed = Ip.tryParse(text);
-  if (parsed !== undefined) return parsed;
-  context.addIssue({ code: 'custom', message: `"${text}" is not an IP address` });
-  return z.NEVER;
-});
 
 /** Empty switches the server off. */
 const bindAddress = z.string().transform((text, context): BindAddress | undefined => {

@@ -4,9 +4,9 @@ import * as z from 'zod';
 import { installFile } from '../cni/installation.ts';
 import { describeError } from '../errors/flatnet-error.ts';
 import type { Logger } from '../log/logger.ts';
-import { Cidr } from '../net/cidr.ts';
-import { Ip, type IpFamily } from '../net/ip.ts';
+import type { IpFamily } from '../net/ip.ts';
 import type { OwnNode } from '../podnet/stores/lease-store.ts';
+import { cidr, ip } from './address-fields.ts';
 
 /** What a node needs to go on without the store that told it. */
 export interface Remembered {
@@ -21,16 +21,6 @@ const FILE = 'flatnet-node.json';
 /** Another one after every boot (random(4)). */
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 
-const parsed = <T>(parse: (text: string) => T | undefined) =>
-  z.string().transform((text, context): T => {
-    const value = parse(text);
-    if (value !== undefined) return value;
-    context.addIssue({ code: 'custom', message: `${JSON.stringify(text)} cannot be read` });
-    return z.NEVER;
-  });
-
-const ip = parsed((text) => Ip.tryParse(text));
-const cidr = parsed((text) => Cidr.tryParse(text));
 const family = z.union([z.literal(4), z.literal(6)]);
 
 const schema = z.object({
